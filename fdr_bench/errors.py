@@ -1,0 +1,60 @@
+"""The exceptions that a user may meet; only `cli.main` catches them.
+
+    FDRBenchError        exit 1
+    ├── UsageError       exit 2: the command's words are off
+    ├── PluginError      a detector, dataset or metric could not be found or loaded
+    │   └── MissingExtra   it needs a package that is not installed
+    ├── DataError        a dataset cannot be read as described
+    │   └── ImageError     one image cannot be decoded (becomes a stored row, never ends a run)
+    ├── WeightsError     weights are missing, damaged or do not fit
+    └── RunError         a run folder is held by another process, damaged, or of another plan
+
+Every message says what happened, what was expected and what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FDRBenchError(Exception):
+    """The base of all errors with a message for the user."""
+
+    exit_code = 1
+
+
+class UsageError(FDRBenchError):
+    """The command or its options are wrong."""
+
+    exit_code = 2
+
+
+class PluginError(FDRBenchError):
+    """A plugin could not be found or loaded."""
+
+
+class MissingExtra(PluginError):
+    """A plugin needs a package that is not installed."""
+
+
+class DataError(FDRBenchError):
+    """A dataset cannot be read."""
+
+
+class ImageError(DataError):
+    """One image cannot be decoded; the runner records it as that sample's failure."""
+
+
+class WeightsError(FDRBenchError):
+    """Weights are missing, damaged or do not fit the network."""
+
+
+class RunError(FDRBenchError):
+    """A run folder cannot be used as asked."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the nearest known name, or an empty string."""
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean '{match[0]}'?" if match else ""

@@ -1,0 +1,1 @@
+"""Boards: static pages and tables made from the files of one or many runs."""
