@@ -1,0 +1,205 @@
+"""Execute batches on this machine: in this process, or in several that each hold all the models.
+
+A worker decodes a batch once and shows it to every model that lacks it, so images and tensors never cross processes.
+Several single-threaded workers beat one multi-threaded forward at the sizes where decoding matters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fdr_bench import plugins
+from fdr_bench.engines import Outcome, Model, Seen, Task
+from fdr_bench.errors import FDRBenchError, ImageError, RunError
+from fdr_bench.images import decode
+from fdr_bench.types import DecodedImage, Detector, ImageFile, Prediction
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PIXELS_AT_ONCE = 48_000_000
+"""Decoded pixels that a batch may hold at a time (144 MB); a single larger image is held alone."""
+
+
+def load(model: Model) -> Detector:
+    """Load one detector as its model says."""
+    factory = plugins.load_file(model.target) if ".py:" in model.target else plugins.load_detector(model.target)
+    paths = {role: Path(path) for role, path in model.weights.items()}
+    return factory(preset=model.preset, device=model.device, weights=paths, view=model.view)
+
+
+def execute(task: Task, detectors: Mapping[str, Detector], pool: ThreadPoolExecutor | None = None) -> Outcome:
+    """Decode a batch, in chunks of bounded size, and show each chunk to every model that lacks it."""
+    seen: list[Seen] = []
+    predictions: dict[str, list[Prediction | str]] = {model: [] for model in task.models}
+    seconds = dict.fromkeys(task.models, 0.0)
+    chunk: list[DecodedImage | str] = []
+
+    def show() -> None:
+        images = [image.pixels for image in chunk if isinstance(image, DecodedImage)]
+        for model in task.models:
+            started = time.perf_counter()
+            answers = iter(_predict(detectors[model], images))
+            predictions[model] += [image if isinstance(image, str) else next(answers) for image in chunk]
+            seconds[model] += time.perf_counter() - started
+        chunk.clear()
+
+    pixels = 0
+    for what, image in pool.map(_see, task.images) if pool else map(_see, task.images):
+        seen.append(what)
+        size = image.metadata.width * image.metadata.height if isinstance(image, DecodedImage) else 0
+        if pixels and pixels + size > PIXELS_AT_ONCE:
+            show()
+            pixels = 0
+        chunk.append(image)
+        pixels += size
+    show()
+    return Outcome(seen, predictions, seconds)
+
+
+def _see(image: ImageFile) -> tuple[Seen, DecodedImage | str]:
+    payload = None
+    try:
+        payload = image.read()
+        decoded = decode(payload, image.location)
+    except ImageError as error:
+        digest = hashlib.sha256(payload).hexdigest() if payload is not None else None
+        return Seen(digest, None, str(error)), str(error)
+    return Seen(decoded.sha256, decoded.metadata, None), decoded
+
+
+def _predict(detector: Detector, images: Sequence[Image]) -> list[Prediction | str]:
+    """Return one prediction or reason an image; one image that a plugin cannot take fails alone, not its batch."""
+    if not images:
+        return []
+    try:
+        predictions = detector.predict(images)
+    except Exception as error:  # a plugin may raise anything; its batch must not end the run
+        if len(images) > 1:
+            return [answer for image in images for answer in _predict(detector, [image])]
+        return [f"the detector raised {type(error).__name__}: {error}"]
+    if len(predictions) != len(images):
+        return [f"the detector gave {len(predictions)} predictions for {len(images)} images"] * len(images)
+    return [_check(prediction) for prediction in predictions]
+
+
+def _check(prediction: Prediction) -> Prediction | str:
+    if prediction.score is not None and not 0.0 <= prediction.score <= 1.0:
+        return f"the detector gave the score {prediction.score}, which is not within [0, 1]"
+    return prediction
+
+
+class InProcess:
+    """One batch after another in this process. On an accelerator, threads decode beside it."""
+
+    def __init__(self, models: Sequence[Model], *, threads: int, device: str = "cpu") -> None:
+        self._detectors, self._problems = _load_all(models, threads)
+        self._pool = None if device == "cpu" else ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+
+    def problems(self) -> dict[str, str]:
+        """Return the models that could not be loaded, with the reason."""
+        return self._problems
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
+        """Yield outcomes in order."""
+        for task in tasks:
+            yield execute(task, self._detectors, self._pool)
+
+    def close(self) -> None:
+        """Stop the decoding threads."""
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+
+
+class Processes:
+    """Several worker processes, each with all the models; at most two batches a worker are under way."""
+
+    def __init__(self, models: Sequence[Model], *, workers: int, threads: int) -> None:
+        self._workers = workers
+        self._executor = ProcessPoolExecutor(
+            workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(list(models), threads)
+        )
+
+    def problems(self) -> dict[str, str]:
+        """Return the models that could not be loaded, with the reason. Raises `RunError` where loading kills a worker."""
+        try:
+            return self._executor.submit(_report).result()
+        except BrokenProcessPool:
+            raise RunError("a worker process died while loading the models; try --workers 1 to see why") from None
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
+        """Yield outcomes in order. Raises `RunError` where a worker died (killed for memory, or a crash in C code)."""
+        pending: deque[Future[Outcome]] = deque()
+        try:
+            for task in tasks:
+                pending.append(self._executor.submit(_work, task))
+                if len(pending) >= 2 * self._workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        except BrokenProcessPool:
+            raise RunError(
+                "a worker process died: out of memory, killed, or a crash in a library. What was done is kept; "
+                "resume the run, with fewer --workers or a smaller --batch if memory was short."
+            ) from None
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def close(self) -> None:
+        """End the workers."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+_worker: dict[str, Detector] = {}
+_problems: dict[str, str] = {}
+
+
+def _start_worker(models: Sequence[Model], threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    detectors, problems = _load_all(models, threads)
+    _worker.update(detectors)
+    _problems.update(problems)
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _report() -> dict[str, str]:
+    return _problems
+
+
+def _work(task: Task) -> Outcome:
+    return execute(task, _worker)
+
+
+def _load_all(models: Sequence[Model], threads: int) -> tuple[dict[str, Detector], dict[str, str]]:
+    detectors, problems = {}, {}
+    if models:
+        import torch
+
+        torch.set_num_threads(threads)
+    for model in models:
+        try:
+            detectors[model.label] = load(model)
+        except FDRBenchError as error:
+            problems[model.label] = str(error)
+        except Exception as error:  # a plugin may raise anything; it must not hide the other models
+            problems[model.label] = f"loading it raised {type(error).__name__}: {error}"
+    return detectors, problems
