@@ -79,6 +79,9 @@ def discover(group: str) -> list[Found]:
     rows: list[Found] = []
     seen: set[str] = set()
     for distribution in importlib.metadata.distributions():
+        # Most packages declare none; reading their whole metadata for a name would take ten times as long.
+        if group not in (distribution.read_text("entry_points.txt") or ""):
+            continue
         # Half-removed packages leave folders without a Name behind; nothing can be loaded from them.
         package = distribution.metadata["Name"] if distribution.metadata else None
         if not package or normalised(package) in seen:
@@ -180,9 +183,6 @@ def _declared(distribution: importlib.metadata.Distribution, package: str, group
         # importlib raises whatever its parser trips over; which exception depends on the Python version.
         points = [point for point in distribution.entry_points if point.group == group]
     except (TypeError, ValueError, AttributeError, KeyError):
-        text = distribution.read_text("entry_points.txt") or ""
-        if group not in text:
-            return []
         problem = f"the entry_points.txt of {package} cannot be read. Reinstall {package}."
         return [Found(f"({package})", group, "", package, version, problem)]
     return [Found(p.name, group, p.value, package, version, _malformed(p.name, p.value)) for p in points]
