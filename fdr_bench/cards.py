@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 
 from fdr_bench.errors import PluginError
+from fdr_bench.model_spec import WORD
 from fdr_bench.types import DetectorCard, Preset, View, Weights
-
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def check_detector(factory: object, name: str | None, origin: str) -> DetectorCard:
@@ -37,7 +35,7 @@ def check_detector(factory: object, name: str | None, origin: str) -> DetectorCa
 def card_faults(card: DetectorCard, name: str | None = None) -> list[str]:
     """Return what is wrong with a card, a phrase a fault; an empty list where it is complete."""
     faults = []
-    if not isinstance(card.name, str) or not _WORD.fullmatch(card.name):
+    if not isinstance(card.name, str) or not WORD.fullmatch(card.name):
         faults.append(f"its name {card.name!r} may have letters, digits, '.', '_' and '-' only")
     elif name is not None and card.name != name:
         faults.append(f"the card is called '{card.name}' and the entry point '{name}': they must be the same")
@@ -55,13 +53,13 @@ def card_faults(card: DetectorCard, name: str | None = None) -> list[str]:
 
 
 def _preset_faults(name: object, preset: object) -> list[str]:
-    if not isinstance(name, str) or not _WORD.fullmatch(name):
+    if not isinstance(name, str) or not WORD.fullmatch(name):
         return [f"its preset {name!r} may have letters, digits, '.', '_' and '-' only"]
     if not isinstance(preset, Preset):
         return [f"its preset '{name}' is a {type(preset).__name__}, not a fdr_bench.types.Preset"]
     faults = []
     for view_name, view in preset.views.items():
-        if not _WORD.fullmatch(view_name) or not isinstance(view, View):
+        if not WORD.fullmatch(view_name) or not isinstance(view, View):
             faults.append(f"view {view_name!r} of preset '{name}' is not a named fdr_bench.types.View")
     if not all(isinstance(weights, Weights) for weights in preset.weights):
         faults.append(f"the weights of preset '{name}' are not fdr_bench.types.Weights")

@@ -5,6 +5,7 @@ Finding reads the installed packages' metadata and imports nothing; loading impo
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -18,13 +19,14 @@ from typing import NamedTuple, cast
 
 from fdr_bench.cards import check_detector
 from fdr_bench.errors import MissingExtra, PluginError, UsageError, nearest
+from fdr_bench.model_spec import WORD
+from fdr_bench.model_spec import ModelSpec as ModelSpec
 from fdr_bench.types import DetectorCard, DetectorFactory
 
 DETECTORS = "fdr_bench.detectors"
 DATASETS = "fdr_bench.datasets"
 _NOUN = {DETECTORS: "detector", DATASETS: "dataset", "fdr_bench.metrics": "metric", "fdr_bench.engines": "engine"}
 _LISTING = {DETECTORS: "fdr-bench list models", DATASETS: "fdr-bench list datasets"}
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TARGET = re.compile(r"(?P<module>[\w.]+):(?P<attribute>[\w.]+)\s*(\[.*\])?")
 _REQUIREMENT = re.compile(r"(?P<package>[A-Za-z0-9][A-Za-z0-9._-]*).*?(extra\s*==\s*['\"](?P<extra>[^'\"]+)['\"])?\s*$")
 # Modules whose package on the index has another name; found out the hard way by everyone once.
@@ -55,14 +57,6 @@ class Listed(NamedTuple):
 
     found: Found
     card: DetectorCard | None
-
-
-class ModelSpec(NamedTuple):
-    """A model as written on the command line: "name", "name@preset", "name:view" or "name@preset:view"."""
-
-    name: str
-    preset: str | None
-    view: str | None
 
 
 def normalised(distribution: str) -> str:
@@ -97,7 +91,8 @@ def all_names(group: str = DETECTORS) -> list[str]:
     """Return the names that can be asked for, sorted; names offered twice appear as "package/name"."""
     rows = discover(group)
     counts = Counter(row.name for row in rows)
-    return sorted(f"{row.distribution}/{row.name}" if counts[row.name] > 1 else row.name for row in rows)
+    usable = [row for row in rows if not _malformed(row.name, row.target)]
+    return sorted(f"{row.distribution}/{row.name}" if counts[row.name] > 1 else row.name for row in usable)
 
 
 def load(group: str, name: str) -> object:
@@ -128,13 +123,8 @@ def load_file(location: str) -> DetectorFactory:
     Modules beside the file can be imported by it. Raises `UsageError` where the text or the file is wrong, and
     `PluginError` or `MissingExtra` as `load` does.
     """
-    text, _, attribute = location.rpartition(":")
-    if not text.endswith(".py") or not attribute.isidentifier():
-        raise UsageError(f"--plugin wants FILE.py:Class, such as mine.py:MyDetector, but got '{location}'.")
-    path = Path(text).expanduser().resolve()
-    if not path.is_file():
-        raise UsageError(f"--plugin: there is no file {path}. Give the path of a Python file, then ':' and the class.")
-    module_name = f"fdr_bench_plugin_{path.stem}_{abs(hash(str(path))):x}"
+    path, attribute = _split_file(location)
+    module_name = f"fdr_bench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))  # last, so that a file beside it can hide no installed package
     found = Found(attribute, DETECTORS, f"{module_name}:{attribute}", str(path), "file")
@@ -153,28 +143,28 @@ def load_file(location: str) -> DetectorFactory:
     return cast(DetectorFactory, factory)
 
 
-def parse_model(text: str) -> ModelSpec:
-    """Split "name[@preset][:view]" into its parts; raises `UsageError` where a part is empty or has odd characters."""
-    matched = re.fullmatch(r"(?P<name>[^@:]*)(?P<preset>@[^@:]*)?(?P<view>:[^@:]*)?", text.strip())
-    expected = "NAME, NAME@PRESET, NAME:VIEW or NAME@PRESET:VIEW, such as npr@scenes"
-    if matched is None:
-        raise UsageError(f"'{text}' is not a model: expected {expected}.")
-    package, _, name = matched["name"].rpartition("/")
-    parts = {"name": name, "preset": (matched["preset"] or "@-")[1:], "view": (matched["view"] or ":-")[1:]}
-    if "/" in matched["name"]:
-        parts["package"] = package
-    for part, word in parts.items():
-        if word != "-" and not _NAME.fullmatch(word):
-            reason = "is empty" if not word else f"'{word}' may have letters, digits, '.', '_' and '-' only"
-            raise UsageError(f"'{text}' is not a model: its {part} {reason}. Expected {expected}.")
-    return ModelSpec(
-        matched["name"],
-        matched["preset"][1:] if matched["preset"] else None,
-        matched["view"][1:] if matched["view"] else None,
-    )
+def version_of(target: str) -> str:
+    """Return what identifies a plugin's code: "package version", or "sha256:…" of the file for "file.py:Class".
+
+    Raises `PluginError` as `load` does where no entry point has this name, and `UsageError` for a missing file.
+    """
+    if ".py:" not in target:
+        return _origin(_find(DETECTORS, target))
+    path, _ = _split_file(target)
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 # ---------------------------------------------------------------- finding
+
+
+def _split_file(location: str) -> tuple[Path, str]:
+    text, _, attribute = location.rpartition(":")
+    if not text.endswith(".py") or not attribute.isidentifier():
+        raise UsageError(f"--plugin wants FILE.py:Class, such as mine.py:MyDetector, but got '{location}'.")
+    path = Path(text).expanduser().resolve()
+    if not path.is_file():
+        raise UsageError(f"--plugin: there is no file {path}. Give the path of a Python file, then ':' and the class.")
+    return path, attribute
 
 
 def _declared(distribution: importlib.metadata.Distribution, package: str, group: str) -> list[Found]:
@@ -189,7 +179,7 @@ def _declared(distribution: importlib.metadata.Distribution, package: str, group
 
 
 def _malformed(name: str, target: str) -> str | None:
-    if not _NAME.fullmatch(name):
+    if not WORD.fullmatch(name):
         return f"the name '{name}' may have letters, digits, '.', '_' and '-' only"
     if not _TARGET.fullmatch(target):
         return f"its target '{target}' is not of the form module:attribute"
