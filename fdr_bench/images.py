@@ -32,7 +32,7 @@ MAX_PIXELS = 178_956_970
 0.25 GiB of RGB), kept here as a constant so that the verdict is the same whatever the process set in Pillow."""
 
 # Formats with a signature. Left out are those that start a program or guess: EPS and WMF render, TGA accepts noise.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "MPO", "PPM", "ICO", "QOI", "DDS", "PSD")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "QOI", "DDS", "PSD")
 
 # Whatever Pillow's plugins raise on damaged bytes; MemoryError because a header can ask for any amount.
 _DECODER_ERRORS = (
