@@ -75,7 +75,8 @@ def _see(image: ImageFile) -> tuple[Seen, DecodedImage | str]:
         decoded = decode(payload, image.location)
     except ImageError as error:
         digest = hashlib.sha256(payload).hexdigest() if payload is not None else None
-        return Seen(digest, None, str(error)), str(error)
+        reason = str(error).removeprefix(f"{image.location}: ")  # where it lies differs between machines
+        return Seen(digest, None, reason), reason
     return Seen(decoded.sha256, decoded.metadata, None), decoded
 
 

@@ -1,0 +1,37 @@
+# make bench: from a clean clone to a leaderboard.   make test: the tests.   make speed: ratios, side by side.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Pinned and first: a bare "torch" may pull gigabytes of CUDA.
+TORCH ?= torch==2.13.0
+
+.PHONY: bench test slow speed check install weights clean
+
+bench: install
+	$(BIN)/fdr-bench run --models all
+
+test: install
+	$(BIN)/pytest
+
+slow: install
+	$(BIN)/pytest -m "slow and not gpu"
+
+speed: install
+	$(BIN)/python -m tests.speed
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fdr-bench needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,151 @@
+"""Resolve a model as named on the command line: its preset, weights and view, and the key its predictions stand under."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from fdr_bench import plugins, weights
+from fdr_bench.engines import Model
+from fdr_bench.errors import PluginError, UsageError
+from fdr_bench.store import Row
+from fdr_bench.types import DetectorCard, DetectorFactory, Preset, SetBaseline
+
+
+class Candidate(NamedTuple):
+    """A detector that was named and could be imported; nothing of its weights is known yet."""
+
+    name: str
+    target: str
+    factory: DetectorFactory
+    preset: str | None
+    view: str | None
+
+
+class Resolved(NamedTuple):
+    """A model that can run: `entry` is its row in run.json, and either `model` or `baseline` says how."""
+
+    label: str
+    entry: Row
+    model: Model | None
+    baseline: SetBaseline | None
+    key: str
+
+
+def candidates(
+    names: Sequence[str], files: Sequence[str], brought: Mapping[str, str]
+) -> tuple[list[Candidate], list[Row]]:
+    """Return the detectors named, and with ("all",) the rows of those that cannot be loaded.
+
+    Raises `PluginError` where one named cannot be loaded, `UsageError` where weights are for a model not among them.
+    """
+    found, broken = [], []
+    everything = tuple(names) == ("all",)
+    for text in plugins.all_names() if everything else names:
+        spec = plugins.ModelSpec(text, None, None) if everything else plugins.parse_model(text)
+        try:
+            factory = plugins.load_detector(spec.name)
+        except PluginError as error:
+            if not everything:
+                raise
+            broken.append({"model": spec.name, "dataset": None, "reason": str(error)})
+            continue
+        found.append(Candidate(factory.card.name, spec.name, factory, spec.preset, spec.view))
+    for target in files:
+        factory = plugins.load_file(target)
+        found.append(Candidate(factory.card.name, target, factory, None, None))
+    known = sorted({candidate.name for candidate in found})
+    for name in brought:
+        if name not in known:
+            raise UsageError(f"--weights names '{name}', which is not among the models of this run ({', '.join(known)})")
+    return found, broken
+
+
+def preset_of(candidate: Candidate, wanted: str | None, usual: str) -> str | None:
+    """Return the preset to use: the one named with the model, else `wanted`, else `usual`, else the first.
+
+    None where the detector has no presets. Raises `UsageError` where it has no such preset.
+    """
+    presets = candidate.factory.card.presets
+    if not presets:
+        return None
+    name = candidate.preset or wanted or (usual if usual in presets else next(iter(presets)))
+    if name not in presets:
+        raise UsageError(f"{candidate.name} has no preset '{name}'; it has {', '.join(presets)}")
+    return name
+
+
+def resolve_model(candidate: Candidate, preset_name: str | None, brought: str | None, device: str, fitted_on: str) -> Resolved:
+    """Find a model's weights and say how it is loaded.
+
+    `brought` is the user's own weights: a folder that `fdr-bench train` wrote, or a checkpoint file in the authors'
+    layout. `fitted_on` is the fingerprint of the data that a set baseline is fitted on. Raises `WeightsError` where
+    weights are missing, `UsageError` where there is no such view.
+    """
+    card = candidate.factory.card
+    is_baseline = hasattr(candidate.factory, "predict_set")
+    trained = weights.read_card(Path(brought)) if brought else None
+    paths: Mapping[str, Path]
+    if brought and trained:
+        name: str | None = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(brought).resolve().name) or "weights"
+        preset = weights.preset_of(trained)
+        paths = {"weights": Path(brought).resolve()}
+    else:
+        name = preset_name
+        preset = card.presets[name] if name else Preset()
+        paths = weights.resolve_preset(card, name, Path(brought) if brought else None) if name else {}
+    if candidate.view and candidate.view not in preset.views:
+        known = ", ".join(preset.views) or "none"
+        raise UsageError(f"{candidate.name}@{name} has no view '{candidate.view}'; it has {known}")
+    view = candidate.view or next(iter(preset.views), None)
+    label = candidate.name + (f"@{name}" if name else "") + (f":{candidate.view}" if candidate.view else "")
+    digest = weights.digest(paths) if paths else None
+    key = content_hash(
+        {
+            "detector": candidate.name,
+            "version": card.version,
+            "plugin": plugins.version_of(candidate.target),
+            "preset": name,
+            "view": asdict(preset.views[view]) if view else None,
+            "weights": digest,
+            "fitted_on": fitted_on if is_baseline else None,
+        }
+    )
+    kind = "set baseline" if is_baseline else "vlm" if card.reasons else "detector"
+    entry: Row = {**_facts(card, preset), "detector": candidate.name, "preset": name, "view": view,
+                  "weights_sha256": digest, "kind": kind}
+    if is_baseline:
+        baseline = candidate.factory(preset=None, device="cpu", weights={}, view=None)
+        return Resolved(label, entry, None, cast(SetBaseline, baseline), key)
+    model = Model(
+        label=label,
+        target=candidate.target,
+        preset=None if trained else name,
+        view=None if trained else candidate.view,
+        device=device,
+        weights={role: str(path) for role, path in paths.items()},
+    )
+    return Resolved(label, entry, model, None, key)
+
+
+def content_hash(content: Any) -> str:
+    """Return 32 hex digits of the sha256 of the content as sorted JSON."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:32]
+
+
+def _facts(card: DetectorCard, preset: Preset) -> Row:
+    trained_on = preset.trained_on
+    return {
+        "title": card.title or card.name,
+        "paper": card.paper,
+        "licence": card.licence,
+        "threshold": card.threshold,
+        "reasons": card.reasons,
+        "parameters": preset.parameters,
+        "trained_on": {"dataset": trained_on.dataset, "generators": list(trained_on.generators)} if trained_on else None,
+    }

@@ -1,0 +1,160 @@
+"""What a person sees in the terminal: progress on stderr, tables on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fdr_bench.store import Row
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
+    """Print a table to stdout; without a terminal as wide as it needs to be, so that nothing is cut in a log."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=240)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        numeric = index > 0 and column not in ("note", "title", "what it needs", "reason", "paper", "value")
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text("–" if cell is None else str(cell)) for cell in row))
+    console.print(table)
+
+
+def print_json(content: object) -> None:
+    """Print JSON to stdout."""
+    sys.stdout.write(json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+
+
+def say(message: str) -> None:
+    """Tell the person something on stderr."""
+    sys.stderr.write(message + "\n")
+
+
+class Bars:
+    """Progress of a run: a bar a dataset with images/s and time left, and beneath it each model's own speed.
+
+    Without a terminal a line every ten seconds.
+    """
+
+    def __init__(self) -> None:
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._done: dict[str, list[int]] = {}
+        self._failed: dict[str, int] = {}
+        self._speed: dict[str, list[float]] = {}
+        self._told = time.monotonic()
+
+    def start(self, dataset: str, models: Sequence[str], total: int, done: int) -> None:
+        """Show the dataset's bar."""
+        self._done[dataset], self._failed[dataset] = [done, total], 0
+        self._speed = {}
+        if not sys.stderr.isatty():
+            note = f", {done} done earlier" if done else ""
+            say(f"{dataset}: {total} samples{note}, {len(models)} models")
+            return
+        if self._bars is None:
+            self._bars = _make_bars()
+            self._bars.start()
+        self._tasks[dataset] = self._bars.add_task(dataset, total=total, completed=done, note="")
+
+    def advance(self, dataset: str, samples: int, failures: int, seconds: Mapping[str, float]) -> None:
+        """Move the bar."""
+        self._done[dataset][0] += samples
+        self._failed[dataset] += failures
+        for model, spent in seconds.items():
+            entry = self._speed.setdefault(model, [0.0, 0.0])
+            entry[0] += samples
+            entry[1] += spent
+        speeds = "  ".join(f"{model} {n / spent:.0f}/s" for model, (n, spent) in self._speed.items() if spent)
+        failed = f"{self._failed[dataset]} failed  " if self._failed[dataset] else ""
+        if self._bars is not None:
+            self._bars.update(self._tasks[dataset], advance=samples, note=failed + speeds)
+        elif time.monotonic() - self._told > 10:
+            self._told = time.monotonic()
+            done, total = self._done[dataset]
+            say(f"{dataset}: {done} of {total}  {failed}{speeds}")
+
+    def finish(self, dataset: str) -> None:
+        """Leave the full bar standing."""
+        if self._bars is not None:
+            self._bars.refresh()
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        if self._bars is not None:
+            self._bars.stop()
+
+
+def _make_bars() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TaskProgressColumn(show_speed=True),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+        refresh_per_second=4,
+    )
+
+
+def result_tables(manifest: Mapping[str, Any], scores: Iterable[Row]) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Return per dataset (title, columns, rows) of the results: one row a model, the best balanced accuracy first."""
+    cells = {(row["model"], row["dataset"], row["slice"], row["metric"]): row for row in scores}
+    tables = []
+    for dataset, facts in manifest["datasets"].items():
+        columns = ["model", "ACC", "AP", "real ACC", "fake ACC", "seen gen.", "unseen", "failed", "n", "images/s"]
+        ranked = []
+        for model, entry in manifest["models"].items():
+            acc = cells.get((model, dataset, "all", "acc"))
+            if acc is None:
+                continue
+            seen, unseen = _seen_and_unseen(model, dataset, entry, facts["generators"], cells)
+            numbers = [_number(cells.get((model, dataset, "all", name))) for name in ("ap", "real_acc", "fake_acc")]
+            speed = entry.get("images_per_second")
+            row = [model, _number(acc, interval=True), *numbers, seen, unseen, str(acc["n_missing"]), str(acc["n"]),
+                   f"{speed:.0f}" if speed else "–"]
+            rank = cells.get((model, dataset, "all", "balanced_acc"), acc)["value"]
+            ranked.append((entry["kind"] == "set baseline", -(rank if rank is not None else -1), row))
+        title = f"{dataset}: {facts['n_real']} real, {facts['n_fake']} fake, {len(facts['generators'])} generators"
+        tables.append((title, columns, [row for _, _, row in sorted(ranked, key=lambda each: each[:2])]))
+    return tables
+
+
+def _number(score: Row | None, *, interval: bool = False) -> str:
+    if score is None or score["value"] is None:
+        return "–"
+    text = f"{100 * score['value']:.1f}"
+    if interval and score["interval"]:
+        text += f" [{100 * score['interval']['low']:.1f}, {100 * score['interval']['high']:.1f}]"
+    return text
+
+
+def _seen_and_unseen(
+    model: str, dataset: str, entry: Row, generators: Sequence[str], cells: Mapping[tuple[str, str, str, str], Row]
+) -> tuple[str, str]:
+    """Return the mean accuracy on generators that the model was trained on, and on the others."""
+    trained = set((entry["trained_on"] or {}).get("generators", ()))
+    groups: tuple[list[float], list[float]] = ([], [])
+    for generator in generators:
+        score = cells.get((model, dataset, f"generator:{generator}", "acc"))
+        if score and score["value"] is not None:
+            groups[generator not in trained].append(score["value"])
+    seen, unseen = (f"{100 * sum(group) / len(group):.1f}" if group else "–" for group in groups)
+    return (seen, unseen) if trained else ("–", "–")
