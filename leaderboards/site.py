@@ -1,0 +1,107 @@
+"""Build the board: one index.html that opens from disk, and its tables as files beside it.
+
+A pure function of the run folders: no clock, no host, no network; equal input gives equal bytes. The page carries a
+content policy that forbids every request and every script but its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fdr_bench.store import write_atomically
+from leaderboards import exports, formats, plots
+from leaderboards.load import Run, load_runs
+from leaderboards.tables import OVERVIEW, DatasetBoard, dataset_boards
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).parent / "templates"
+STYLES = ("board.css", "tables.css", "print.css")
+SCRIPTS = ("board.js",)
+
+
+def build(runs: Sequence[Path], out: Path) -> Path:
+    """Write `out`/index.html and `out`/exports/* for scored run folders; return the path of index.html.
+
+    Models of all runs stand in one table a dataset. Raises `RunError` where a folder is damaged or not yet scored.
+    """
+    loaded = load_runs(runs)
+    boards = dataset_boards(loaded)
+    files = export_files(loaded, boards)
+    page = _page(loaded, boards, files)
+    for name, content in files.items():
+        write_atomically(out / "exports" / name, content.encode())
+    index = out / "index.html"
+    write_atomically(index, page.encode())
+    return index
+
+
+def export_files(runs: Sequence[Run], boards: Sequence[DatasetBoard]) -> dict[str, str]:
+    """Return file name → content: each table in three formats, and all scores as one CSV."""
+    files = {}
+    for board in boards:
+        for table in (board.overview, *board.generators):
+            files[f"{table.slug}.csv"] = exports.table_csv(table)
+            files[f"{table.slug}.md"] = exports.table_markdown(table)
+            files[f"{table.slug}.tex"] = exports.table_latex(table)
+    files["scores.csv"] = exports.scores_csv(runs)
+    return files
+
+
+def _page(runs: Sequence[Run], boards: Sequence[DatasetBoard], files: dict[str, str]) -> str:
+    style = _environment().get_template("theme.css.j2").render(
+        light=plots.heat_tokens("light"), dark=plots.heat_tokens("dark"), shades=plots.heat_classes()
+    ) + "".join(_source(name) for name in STYLES)  # fmt: skip
+    script = "".join(_source(name) for name in SCRIPTS)
+    return _environment().get_template("page.html.j2").render(
+        runs=runs,
+        boards=boards,
+        files=files,
+        style=style,
+        script=script,
+        policy=_policy(script),
+        columns=OVERVIEW,
+        models=sum(not model.baseline for run in runs for model in run.models.values()),
+        shades=plots.heat_classes(),
+    )  # fmt: skip
+
+
+def _policy(script: str) -> str:
+    """Return a content policy under which the page cannot ask the network for anything, whatever stands in it."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    rules = ("default-src 'none'", f"script-src 'sha256-{digest}'", "style-src 'unsafe-inline'", "img-src data:")
+    return "; ".join((*rules, "base-uri 'none'", "form-action 'none'"))
+
+
+def _source(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=lambda name: name is None or ".html" in name,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    helpers: dict[str, Any] = {
+        "main": formats.main,
+        "under": formats.under,
+        "sentence": formats.sentence,
+        "percent": formats.percent,
+        "count": formats.count,
+        "heat_class": plots.heat_class,
+        "interval_bar": plots.interval_bar,
+        "BAR_WIDTH": plots.BAR_WIDTH,
+        "DASH": formats.DASH,
+    }
+    environment.globals.update(helpers)
+    return environment
