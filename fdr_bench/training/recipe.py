@@ -63,6 +63,8 @@ class Recipe:
     """Shell patterns of parameter names that are not trained, such as "visual.*"."""
     save: tuple[str, ...] = ("*",)
     """Shell patterns of the state's names that the weights file keeps; the rest comes with `network`."""
+    storage: Literal["float32", "float16"] = "float32"
+    """Type in which the weights file keeps floating-point tensors; the network computes in float32 all the same."""
 
     validation: float = 0.05
     """Share of the training data held out for early stopping, the same within each generator and class."""
