@@ -1,6 +1,6 @@
 """Tar archives, whole or in parts, read in place: "tar:PATH". Nothing is ever unpacked to disk.
 
-Parts are what `split` and the hub's uploads leave: x.tar.part1, x.tar.part-00, x.tar.000, x.tar.001, x.tar.aa, x.tar-aa.
+Parts are named as `split` and the hub's uploads leave them: x.tar.part1, x.tar.part-00, x.tar.000, x.tar.aa, x.tar-aa.
 """
 
 from __future__ import annotations
@@ -145,8 +145,8 @@ def _members(listing: Listing, parts: Parts) -> list[tarfile.TarInfo]:
         block = reader.read(tarfile.BLOCKSIZE)
     if block.strip(b"\0"):
         raise DataError(
-            f"{parts.name}: damaged at byte {end:,}, after {len(members)} members; {reader.length - end:,} bytes cannot "
-            "be read. Fetch the archive again, and check that all parts are there and in order"
+            f"{parts.name}: damaged at byte {end:,}, after {len(members)} members; {reader.length - end:,} bytes are "
+            "unreadable. Fetch the archive again, and check that all parts are there and in order"
         )
     if not block:
         listing.notes.append(f"{parts.name}: has no end mark; if it was cut off between two members, some are missing")
@@ -188,11 +188,11 @@ def _refuse_compressed(parts: Parts) -> None:
     head = parts.read(0, 8)
     for magic, (kind, command) in _COMPRESSED.items():
         if head.startswith(magic):
-            source = os.path.basename(parts.paths[0])
             if len(parts.paths) > 1:
-                command = f"cat {os.path.commonprefix([os.path.basename(path) for path in parts.paths])}* | {command}c"
-                source = "> joined.tar"
+                how = f"cat {parts.name}* | {command}c > joined.tar"
+            else:
+                how = f"{command} {os.path.basename(parts.paths[0])}"
             raise DataError(
                 f"{parts.name}: compressed with {kind}, so single images cannot be read in place. "
-                f"Expected a plain tar; decompress it once: {command} {source}"
+                f"Expected a plain tar; decompress it once: {how}"
             )

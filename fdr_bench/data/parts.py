@@ -91,15 +91,15 @@ class PartsReader(io.RawIOBase):
 
     def _part_at(self, position: int) -> tuple[IO[bytes], int]:
         """Return the part at a position, placed there, and how many of its bytes are left."""
-        start = 0
-        for index, length in enumerate(self._parts.sizes):
-            if position < start + length:
-                break
-            start += length
+        start, index = 0, 0
+        while position >= start + self._parts.sizes[index]:
+            start += self._parts.sizes[index]
+            index += 1
         if self._open is None or self._open[0] != index:
             if self._open is not None:
                 self._open[1].close()
-            self._open = (index, open(self._parts.paths[index], "rb"))
+            stream = open(self._parts.paths[index], "rb")  # noqa: SIM115 - stays open until the next part or `close`
+            self._open = (index, stream)
         stream = self._open[1]
         stream.seek(position - start)
         return stream, start + self._parts.sizes[index] - position
@@ -120,7 +120,7 @@ def find_archives(path: str) -> list[Parts]:
         found = _siblings(path) or sorted(glob.glob(path))
     if not found:
         raise UsageError(
-            f"no archive at '{path}': expected a .tar file, its parts (.tar.part1, .tar.000, .tar.aa), or a folder of them"
+            f"no archive at '{path}': expected a .tar file, its parts (.tar.part1, .tar.000, .tar.aa) or a folder"
         )
     groups: dict[str, list[str]] = {}
     for name in found:
