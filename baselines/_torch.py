@@ -1,0 +1,171 @@
+"""What detectors made of one PyTorch network share: weights, preprocessing, batches, sigmoid.
+
+Entry points name classes that derive from `TorchDetector`, so PyTorch is imported inside its methods only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdr_bench.errors import ImageError, UsageError, WeightsError, nearest
+from fdr_bench.images import apply_view
+from fdr_bench.types import DetectorCard, Prediction, Preset, TrainedOn, View, Weights
+from fdr_bench.weights_card import packaged_card, read_card
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor, nn
+
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+PIXELS_AT_ONCE = 1 << 22
+"""Pixels in one forward pass: 83 crops of 224 px. It bounds memory whatever the batch."""
+
+LARGEST = 1 << 24
+"""Pixels of one image above which a view that keeps the image's own size is refused (a ResNet-50 needs about 4 GB)."""
+
+
+class TorchDetector:
+    """A network with one logit. A subclass gives its card, sizes, `network`, and perhaps how its files are laid out."""
+
+    card: ClassVar[DetectorCard]
+
+    def __init__(
+        self, *, preset: str | None = None, device: str = "cpu", weights: Mapping[str, Path], view: str | None = None
+    ) -> None:
+        import torch
+
+        self.device = torch.device(device)
+        folder = weights_folder(weights)
+        if folder is None:
+            self.view = choose_view(self.card, preset, view)
+            network = self.load_files(weights)
+        else:
+            self.view = read_card(folder).view if view is None else choose_view(self.card, preset, view)
+            network = self.load_folder(folder)
+        self.network = network.eval().requires_grad_(False).to(self.device)
+        if self.network_prefers_channels_last():
+            self.network = self.network.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
+        """Return the keywords of `network` for each named size."""
+        raise NotImplementedError
+
+    @classmethod
+    def network(cls, **architecture: Any) -> nn.Module:
+        """Return the network at its initialisation: normalised (B, 3, H, W) to logits (B,), fake positive."""
+        raise NotImplementedError
+
+    def network_prefers_channels_last(self) -> bool:
+        """Tell whether convolutions dominate, which are faster with channels last."""
+        return True
+
+    def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
+        """Return the paper's network with the authors' file, which is the role "weights"."""
+        from baselines._checkpoints import build_from, find_state, read_checkpoint
+
+        path = weights["weights"]
+        state = find_state(read_checkpoint(path), path)
+        return build_from(lambda: type(self).network(**self.sizes()["official"]), state, str(path))
+
+    def load_folder(self, folder: Path) -> nn.Module:
+        """Return the network that a weights folder of `fdr-bench train` describes."""
+        from fnmatch import fnmatchcase
+
+        from baselines._checkpoints import find_state, load_strictly, read_checkpoint
+
+        card = read_card(folder)
+        if card.detector != self.card.name:
+            raise WeightsError(
+                f"{folder} was trained for '{card.detector}', not for '{self.card.name}'; give it to --models {card.detector}"
+            )
+        network = type(self).network(**card.architecture)
+        path = folder / "model.safetensors"
+        state = find_state(read_checkpoint(path), path)
+        load_strictly(network, state, str(path), kept=lambda name: any(fnmatchcase(name, kept) for kept in card.save))
+        return network
+
+    def preprocess(self, image: Image) -> NDArray[np.float32]:
+        """Return the network's input for one image: (3, H, W). Raises `ImageError` where it would be too large."""
+        array = apply_view(self.view, image)
+        height, width = array.shape[1:]
+        if height * width > LARGEST:
+            raise ImageError(
+                f"{width}x{height} px is more than this view takes at once ({LARGEST} px); choose a view that crops or resizes"
+            )
+        return array
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Return the logits (B,) of preprocessed images (B, 3, H, W)."""
+        import torch
+
+        with torch.inference_mode():
+            output: Tensor = self.network(inputs)
+            return output
+
+    def predict(self, images: Sequence[Image]) -> list[Prediction]:
+        """Return P(fake) of every image, in order."""
+        import torch
+
+        scores: dict[int, float] = {}
+        for positions, inputs in batches(map(self.preprocess, images)):
+            probability = torch.sigmoid(self.logits(torch.from_numpy(inputs).to(self.device)).double()).tolist()
+            scores |= zip(positions, probability, strict=True)
+        return [Prediction(score=scores[position], score_source="sigmoid") for position in range(len(images))]
+
+
+def batches(arrays: Iterable[NDArray[np.float32]]) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+    """Group arrays (3, H, W) of one shape and yield their positions with the stack (B, 3, H, W), bounded in pixels."""
+    waiting: dict[tuple[int, ...], list[tuple[int, NDArray[np.float32]]]] = {}
+    for position, array in enumerate(arrays):
+        group = waiting.setdefault(array.shape, [])
+        group.append((position, array))
+        if (len(group) + 1) * array[0].size > PIXELS_AT_ONCE:
+            yield _stack(waiting.pop(array.shape))
+    for group in waiting.values():
+        yield _stack(group)
+
+
+def _stack(group: Sequence[tuple[int, NDArray[np.float32]]]) -> tuple[list[int], NDArray[np.float32]]:
+    return [position for position, _ in group], np.stack([array for _, array in group])
+
+
+def weights_folder(weights: Mapping[str, Path]) -> Path | None:
+    """Return the folder of `fdr-bench train` that the role "weights" names (itself, or by its model.safetensors)."""
+    path = weights.get("weights")
+    if path is None:
+        return None
+    folder = path.parent if path.name == "model.safetensors" else path
+    return folder if (folder / "card.json").is_file() else None
+
+
+def choose_view(card: DetectorCard, preset: str | None, name: str | None) -> View:
+    """Return the view of a name out of a preset (None: "official"); without a name the preset's first."""
+    views = card.presets[preset if preset in card.presets else "official"].views
+    if name is None:
+        return next(iter(views.values()))
+    if name not in views:
+        raise UsageError(
+            f"{card.name} has no view called '{name}'.{nearest(name, views)} There are: {', '.join(views)}."
+        )
+    return views[name]
+
+
+def scenes_preset(detector: str, *, view: View, others: Sequence[Weights] = ()) -> Preset:
+    """Return the preset whose weights were trained in this repository on FDR-Scenes, with what their card tells."""
+    place = f"baselines/weights/{detector}-scenes"
+    told = packaged_card(place)
+    trained_on = told.get("trained_on", {"dataset": "fdr-scenes-train", "generators": []})
+    return Preset(
+        weights=(Weights(packaged=place, filename="model.safetensors", licence="Apache-2.0"), *others),
+        views={"crop128": view},
+        trained_on=TrainedOn(dataset=trained_on["dataset"], generators=tuple(trained_on["generators"])),
+        parameters=told.get("parameters"),
+        note="trained in this repository on one generator of FDR-Scenes, at a size for two cores",
+    )

@@ -1,0 +1,169 @@
+"""Find, fetch and verify checkpoints.
+
+Weights are shipped inside a package, lie in the cache folder, come from the hub, or are brought by the user; what may
+not be fetched by a program says how a person gets it. The cache folder is `platformdirs`' for fdr-bench, or what the
+variable FDR_BENCH_CACHE names, and `weights/<detector>/` inside it; hub files stay in the hub's own cache, where other
+programs find them too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from fdr_bench.errors import UsageError, WeightsError, nearest
+from fdr_bench.types import DetectorCard, Weights
+
+WEIGHTS_FILE = "model.safetensors"
+
+
+def cache_folder() -> Path:
+    """Return the folder for downloads and renderings: FDR_BENCH_CACHE, or the platform's cache for fdr-bench."""
+    import platformdirs
+
+    chosen = os.environ.get("FDR_BENCH_CACHE")
+    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("fdr-bench"))
+
+
+def resolve_preset(card: DetectorCard, preset: str, brought: Path | None = None) -> Mapping[str, Path]:
+    """Return a verified local path for each role of a preset's weights.
+
+    `brought` is the user's own path: one checkpoint file or a folder of `fdr-bench train` (role "weights"), or a folder
+    that holds files by the names the preset gives them; roles it lacks are located as usual. Raises `UsageError` for
+    an unknown preset, `WeightsError` where weights are missing or damaged.
+    """
+    if preset not in card.presets:
+        known = ", ".join(card.presets) or "none"
+        raise UsageError(
+            f"{card.name} has no preset called '{preset}'.{nearest(preset, card.presets)} There are: {known}."
+        )
+    wanted = card.presets[preset].weights
+    if brought is None:
+        return {each.role: locate(each, detector=card.name) for each in wanted}
+    brought = brought.expanduser().resolve()
+    if not brought.exists():
+        raise WeightsError(
+            f"there is no {brought}; --weights {card.name}=PATH takes a checkpoint file or weights folder"
+        )
+    if brought.is_file() or (brought / "card.json").is_file():
+        return {"weights": brought}
+    found = {
+        each.role: brought / each.filename for each in wanted if each.filename and (brought / each.filename).is_file()
+    }
+    if not found:
+        names = " and ".join(each.filename for each in wanted if each.filename)
+        raise WeightsError(
+            f"{brought} is no weights folder of {card.name}; expected {WEIGHTS_FILE} with card.json "
+            f"(what 'fdr-bench train' writes), or {names}"
+        )
+    for each in wanted:
+        if each.role in found:
+            _verify(found[each.role], each)
+    return found | {each.role: locate(each, detector=card.name) for each in wanted if each.role not in found}
+
+
+def locate(weights: Weights, *, detector: str = "shared") -> Path:
+    """Return the verified local path of one preset's weights, downloading from the hub where they are published there.
+
+    A packaged path is the folder (or file) inside the package; else the file `filename` in the cache folder of the
+    detector, then on the hub. Raises `WeightsError` saying what to get and where to put it.
+    """
+    if weights.packaged is not None:
+        return _packaged(weights)
+    if weights.filename is None:
+        raise WeightsError(
+            f"the card of {detector} names no file for its role '{weights.role}'; report it to its author"
+        )
+    place = cache_folder() / "weights" / detector / weights.filename
+    if place.is_file():
+        return _verify(place, weights)
+    if weights.hub is not None:
+        return _download(weights, place)
+    raise WeightsError(
+        f"{weights.filename} is missing. It may not be shipped or fetched by a program. {weights.manual or ''}; "
+        f"then put it at {place}, or name it: --weights {detector}=PATH"
+    )
+
+
+def digest(paths: Iterable[Path]) -> str:
+    """Return one sha256 (hex) over weights files and folders, whatever their place: names in folders and contents."""
+    total = hashlib.sha256()
+    for path in paths:
+        files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+        for file in files:
+            name = file.relative_to(path).as_posix() if path.is_dir() else ""
+            total.update(f"{name}\t{file_sha256(file)}\n".encode())
+    return total.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file, remembered for large files as long as size, inode and times stay the same."""
+    status = path.stat()
+    if status.st_size < 1 << 26:
+        return _hash(path)
+    seen = f"{path.resolve()}\t{status.st_size}\t{status.st_ino}\t{status.st_mtime_ns}\t{status.st_ctime_ns}"
+    note = cache_folder() / "weights" / ".sha256" / hashlib.sha256(seen.encode()).hexdigest()
+    if note.is_file() and len(known := note.read_text().strip()) == 64:
+        return known
+    found = _hash(path)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    fresh = note.with_suffix(f".{uuid.uuid4().hex}")  # readers in other processes never see half a note
+    fresh.write_text(found)
+    fresh.replace(note)
+    return found
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _packaged(weights: Weights) -> Path:
+    package, _, inner = str(weights.packaged).partition("/")
+    specification = importlib.util.find_spec(package)
+    roots = [Path(root) for root in (specification.submodule_search_locations or ())] if specification else []
+    for root in roots:
+        if (place := root / inner).exists():
+            file = place / weights.filename if place.is_dir() and weights.filename else place
+            _verify(file, weights)
+            return place
+    raise WeightsError(
+        f"the weights {weights.packaged} are not in this installation. {weights.manual or 'They come with the package'}: "
+        "install the package anew, or train them (see docs) and name the folder with --weights NAME=FOLDER"
+    )
+
+
+def _verify(path: Path, weights: Weights) -> Path:
+    if not path.is_file():
+        raise WeightsError(f"{path} is missing; install the package anew, or fetch the file again")
+    if weights.sha256 is not None and (found := file_sha256(path)) != weights.sha256:
+        raise WeightsError(
+            f"{path} is damaged or another file: its sha256 is {found}, expected {weights.sha256}. "
+            "It was not used; delete it and fetch it again."
+        )
+    return path
+
+
+def _download(weights: Weights, place: Path) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    assert weights.hub is not None and weights.filename is not None
+    what = f"{weights.filename} of {weights.hub} (revision {weights.revision or 'main'})"
+    try:
+        path = Path(hf_hub_download(weights.hub, weights.filename, revision=weights.revision))
+    except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
+        size = f", {weights.bytes / 1e9:.1f} GB" if weights.bytes else ""
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise WeightsError(
+            f"{what} could not be downloaded ({reason}). Try again with a network connection{size}, or fetch it elsewhere "
+            f"and put it at {place}"
+        ) from error
+    stored = path.resolve().name
+    if weights.sha256 is None and len(stored) == 64:  # the hub's cache names large files by their sha256
+        weights = Weights(hub=weights.hub, filename=weights.filename, sha256=stored)
+    return _verify(path, weights)
