@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fdr_bench.store import write_atomically
 from fdr_bench.training.recipe import Recipe
-from fdr_bench.types import View
+from fdr_bench.weights_card import view_to_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,8 +52,7 @@ def card(
         "detector": job.factory.card.name,
         "size": job.size,
         "architecture": dict(job.architecture),
-        "view": view_as_json(job.recipe.view),
-        "save": list(job.recipe.save),
+        "view": view_to_json(job.recipe.view),
         "trained_on": {
             "dataset": job.dataset.name,
             "spec": job.dataset.spec,
@@ -69,7 +68,7 @@ def card(
         else {"accuracy": best.accuracy, "loss": best.loss, "epoch": loop.best_epoch},
         "parameters": sum(parameter.numel() for parameter in loop.network.parameters()),
         "seed": job.seed,
-        "recipe": asdict(job.recipe) | {"view": view_as_json(job.recipe.view)},
+        "recipe": asdict(job.recipe) | {"view": view_to_json(job.recipe.view)},
         "history": loop.history,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "threads": threads,
@@ -80,9 +79,3 @@ def card(
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "identity": job.identity,
     }
-
-
-def view_as_json(view: View) -> dict[str, Any]:
-    """Return a view as plain data: each step with its name, in order."""
-    steps = [{"step": type(step).__name__} | asdict(step) for step in view.steps]
-    return {"steps": steps, "mean": list(view.mean), "std": list(view.std)}

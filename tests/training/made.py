@@ -1,10 +1,15 @@
-"""A detector that trains in a second, and images to train it on, in memory; also run as a process that can be killed."""
+"""A detector that trains in a second, and images to train it on, in memory.
+
+Run as a program it trains into the folder it is given, and may be killed.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +24,8 @@ from fdr_bench.training import Recipe, train
 from fdr_bench.types import Dataset, DetectorCard, Sample, View
 
 VIEW = View(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+PAUSE = float(os.environ.get("MADE_PAUSE", "0"))
+"""Seconds that a training step takes longer, so that there is time to kill it."""
 RECIPE = Recipe(view=VIEW, pad=1, crop=8, epochs=3, batch=16, lr=0.02, ema=0.9, validation=0.2)
 
 
@@ -77,6 +84,8 @@ class Tiny(nn.Module):
         self.head = nn.Linear(width, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            time.sleep(PAUSE)
         x = torch.relu(self.norm(self.conv(x))).mean(dim=(2, 3))
         return self.head(self.drop(x)).squeeze(1)
 
@@ -106,4 +115,13 @@ def with_recipe(**changes: object) -> type[TinyDetector]:
 
 
 if __name__ == "__main__":
-    train(TinyDetector, made(), size="small", out=Path(sys.argv[1]), threads=1, epochs=40, checkpoint_seconds=0.0)
+    train(
+        TinyDetector,
+        made(),
+        size="small",
+        out=Path(sys.argv[1]),
+        threads=1,
+        epochs=20,
+        checkpoint_seconds=0.0,
+        quiet=True,
+    )
