@@ -200,7 +200,8 @@ def _find(group: str, name: str) -> Found:
     chosen = [row for row in offered if not package or normalised(row.distribution) == normalised(package)]
     if not chosen:
         listing = f" '{_LISTING[group]}' shows all." if group in _LISTING else ""
-        hint = nearest(name, [*(row.name for row in rows), *(f"{row.distribution}/{row.name}" for row in rows)])
+        names = [*(row.name for row in rows), *(f"{row.distribution}/{row.name}" for row in rows)]
+        hint = nearest(name, names) or nearest(bare, names)
         raise PluginError(f"no {noun} is called '{name}'.{hint}{listing}")
     found = chosen[0]
     if len(chosen) > 1:

@@ -1,0 +1,91 @@
+"""The self-test's probe of a score's polarity, and its contract of set baselines."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from fdr_bench.selftest import BASELINE_CHECKS, probe_images
+from fdr_bench.selftest.construction import import_is_light
+from fdr_bench.selftest.polarity import _auroc
+from fdr_bench.types import DetectorCard, Prediction
+from tests.contract import Sound, failed, results
+
+# ---------------------------------------------------------------- polarity
+
+
+def labelled(count=12):
+    bright = [(image.point(lambda value: 128 + value // 2), "fake") for image in probe_images(count, seed=1)]
+    dark = [(image.point(lambda value: value // 2), "real") for image in probe_images(count, seed=2)]
+    return [*bright, *dark]
+
+
+def test_the_polarity_of_a_score_is_probed():
+    assert results(Sound, labelled=labelled())["a high score means fake"].passed
+    swapped = type("Swapped", (Sound,), {"judge": lambda self, image: 1 - float(np.asarray(image).mean() / 255)})
+    assert "are the labels swapped?" in failed(swapped, labelled=labelled())["a high score means fake"]
+
+
+def test_a_detector_at_chance_is_not_accused():
+    flat = type("Flat", (Sound,), {"judge": lambda self, image: 0.5})
+    found = results(flat, labelled=labelled())["a high score means fake"]
+    assert found.passed and "AUROC 0.500" in found.detail
+
+
+def test_auroc_counts_pairs():
+    # pairs: (.9>.1) (.9>.5) (.5>.1) (.5=.5): 3.5 of 4
+    assert _auroc([0.9, 0.5], [0.1, 0.5]) == 0.875
+
+
+# ---------------------------------------------------------------- set baselines
+
+
+class Prior:
+    """The share of fakes: sees nothing."""
+
+    card = DetectorCard(name="prior", paper="none", licence="MIT")
+
+    def __init__(self, *, preset, device, weights, view):
+        pass
+
+    def predict_set(self, files, fake, groups):
+        return [Prediction(score=sum(fake) / len(fake)) for _ in files]
+
+
+class Leaking(Prior):
+    """The label of the nearest other file by size and dimensions: of its twin, where it has one."""
+
+    def predict_set(self, files, fake, groups):
+        def judge(index):
+            others = [other for other in range(len(files)) if other != index]
+            if not others:
+                return 0.5
+            width, size = files[index].width, files[index].bytes
+            near = min(others, key=lambda o: abs(files[o].width - width) + abs(files[o].bytes - size))
+            return float(fake[near])
+
+        return [Prediction(score=judge(index)) for index in range(len(files))]
+
+
+def test_a_sound_set_baseline_passes_every_check():
+    found = results(Prior)
+    assert set(BASELINE_CHECKS) < set(found)
+    assert all(result.passed for result in found.values()), found
+
+
+def test_a_set_baseline_that_learns_from_an_images_twin_is_caught():
+    assert "both sides of a fold" in failed(Leaking)["files of the same bytes are never on both sides of a fold"]
+
+
+def test_a_set_baseline_that_needs_both_labels_is_caught():
+    class Fussy(Prior):
+        def predict_set(self, files, fake, groups):
+            return [Prediction(score=sum(fake) / (len(fake) - sum(fake))) for _ in files]
+
+    assert "ZeroDivisionError" in failed(Fussy)["one label only, and tiny sets, are handled"]
+
+
+def test_the_selftest_is_light_to_import():
+    assert "fdr_bench.selftest" in sys.modules
+    assert import_is_light("fdr_bench.selftest").passed
