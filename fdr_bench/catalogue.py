@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from fdr_bench import models as resolving
 from fdr_bench import plugins, weights
-from fdr_bench.engines.local import load
 from fdr_bench.errors import FDRBenchError, WeightsError
 from fdr_bench.store import Row
 from fdr_bench.types import Preset, Weights
@@ -80,13 +79,13 @@ def _preset(detector: str, name: str, preset: Preset) -> Row:
         "note": preset.note,
     }
     for each in preset.weights:
-        row[f"{each.role}"] = _whereabouts(each)
+        row[each.role] = _whereabouts(each, detector)
     return row
 
 
-def _whereabouts(each: Weights) -> str:
+def _whereabouts(each: Weights, detector: str) -> str:
     try:
-        return f"here: {weights.locate(each)}"
+        return f"here: {weights.locate(each, detector=detector)}"
     except WeightsError as error:
         return f"missing: {error}"
 
@@ -103,7 +102,12 @@ def selftest(text: str, brought: Path | None, as_file: bool) -> list[CheckResult
     preset = resolving.preset_of(candidate, None, "official" if brought else "scenes")
     resolved = resolving.resolve_model(candidate, preset, str(brought) if brought else None, "cpu", "")
     samples = sample_evenly(open_dataset("scenes").samples, 120)
-    decoded = [decode(sample.image.read(), sample.image.location) for sample in samples]
-    labels = [sample.label for sample in samples]
-    detector = resolved.baseline if resolved.model is None else load(resolved.model)
-    return run_selftest(detector, decoded, labels)
+    labelled = [(decode(each.image.read(), each.image.location).pixels, each.label) for each in samples]
+    model = resolved.model
+    return run_selftest(
+        candidate.factory,
+        preset=model.preset if model else None,
+        weights={role: Path(path) for role, path in model.weights.items()} if model else None,
+        view=model.view if model else None,
+        labelled=labelled,
+    )

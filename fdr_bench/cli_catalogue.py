@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-PATH = click.Path(path_type=Path)
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+from fdr_bench.cli_options import JSON, PATH
 
 
 @click.command("list")
@@ -83,8 +82,15 @@ def inspect(spec: str, as_json: bool) -> None:
 @click.argument("detector")
 @click.option("--data", "dataset", required=True, help="What to train on; see 'fdr-bench list datasets'.")
 @click.option("--validation", help="What to validate on [default: a part held out of --data].")
-@click.option("--size", default="small", show_default=True, help="Size of the network; 'fdr-bench show DETECTOR' lists them.")
-@click.option("--out", type=PATH, required=True, help="Folder for the weights and their card; an unfinished training in it is continued.")
+@click.option(
+    "--size", default="small", show_default=True, help="Size of the network; 'fdr-bench show DETECTOR' lists them."
+)
+@click.option(
+    "--out",
+    type=PATH,
+    required=True,
+    help="Folder for the weights and their card; an unfinished training in it is continued.",
+)
 @click.option("--epochs", type=click.IntRange(1), help="[default: the recipe's]")
 @click.option("--batch", type=click.IntRange(1), help="[default: the recipe's]")
 @click.option("--lr", type=click.FloatRange(0, min_open=True), help="Highest learning rate [default: the recipe's].")
@@ -94,8 +100,19 @@ def inspect(spec: str, as_json: bool) -> None:
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, …")
 @click.option("--restart", is_flag=True, help="Throw away an unfinished training in --out instead of continuing it.")
 def train(
-    detector: str, dataset: str, validation: str | None, size: str, out: Path, epochs: int | None, batch: int | None,
-    lr: float | None, max_minutes: float | None, seed: int, threads: int | None, device: str, restart: bool,
+    detector: str,
+    dataset: str,
+    validation: str | None,
+    size: str,
+    out: Path,
+    epochs: int | None,
+    batch: int | None,
+    lr: float | None,
+    max_minutes: float | None,
+    seed: int,
+    threads: int | None,
+    device: str,
+    restart: bool,
 ) -> None:
     """Train a detector by its paper's recipe; writes safetensors and a card, and continues after a kill.
 
@@ -115,9 +132,19 @@ def train(
     if not hasattr(factory, "recipe"):
         raise UsageError(f"{detector} cannot be trained: it offers no recipe")
     folder = run_training(
-        cast(Trainable, factory), open_dataset(dataset), size=size, out=out, seed=seed, epochs=epochs, batch=batch, lr=lr,
-        max_minutes=max_minutes, validation=open_dataset(validation) if validation else None, threads=threads,
-        device=device, resume=not restart,
+        cast(Trainable, factory),
+        open_dataset(dataset),
+        size=size,
+        out=out,
+        seed=seed,
+        epochs=epochs,
+        batch=batch,
+        lr=lr,
+        max_minutes=max_minutes,
+        validation=open_dataset(validation) if validation else None,
+        threads=threads,
+        device=device,
+        resume=not restart,
     )
     click.echo(f"{folder}\nuse it: fdr-bench run --models {detector} --weights {detector}={folder} --data …")
 

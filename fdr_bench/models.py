@@ -1,4 +1,4 @@
-"""Resolve a model as named on the command line: its preset, weights and view, and the key its predictions stand under."""
+"""Resolve a model as named on the command line: preset, weights, view, and the key of its predictions."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from typing import Any, NamedTuple, cast
 from fdr_bench import plugins, weights
 from fdr_bench.engines import Model
 from fdr_bench.errors import PluginError, UsageError
+from fdr_bench.model_spec import ModelSpec
 from fdr_bench.store import Row
-from fdr_bench.types import DetectorCard, DetectorFactory, Preset, SetBaseline
+from fdr_bench.types import DetectorCard, DetectorFactory, Preset, SetBaseline, TrainedOn
+from fdr_bench.weights_card import read_card
 
 
 class Candidate(NamedTuple):
@@ -47,7 +49,7 @@ def candidates(
     found, broken = [], []
     everything = tuple(names) == ("all",)
     for text in plugins.all_names() if everything else names:
-        spec = plugins.ModelSpec(text, None, None) if everything else plugins.parse_model(text)
+        spec = ModelSpec.parse(text)
         try:
             factory = plugins.load_detector(spec.name)
         except PluginError as error:
@@ -62,7 +64,9 @@ def candidates(
     known = sorted({candidate.name for candidate in found})
     for name in brought:
         if name not in known:
-            raise UsageError(f"--weights names '{name}', which is not among the models of this run ({', '.join(known)})")
+            raise UsageError(
+                f"--weights names '{name}', which is not among the models of this run ({', '.join(known)})"
+            )
     return found, broken
 
 
@@ -80,7 +84,9 @@ def preset_of(candidate: Candidate, wanted: str | None, usual: str) -> str | Non
     return name
 
 
-def resolve_model(candidate: Candidate, preset_name: str | None, brought: str | None, device: str, fitted_on: str) -> Resolved:
+def resolve_model(
+    candidate: Candidate, preset_name: str | None, brought: str | None, device: str, fitted_on: str
+) -> Resolved:
     """Find a model's weights and say how it is loaded.
 
     `brought` is the user's own weights: a folder that `fdr-bench train` wrote, or a checkpoint file in the authors'
@@ -89,11 +95,11 @@ def resolve_model(candidate: Candidate, preset_name: str | None, brought: str | 
     """
     card = candidate.factory.card
     is_baseline = hasattr(candidate.factory, "predict_set")
-    trained = weights.read_card(Path(brought)) if brought else None
+    trained = _trained(Path(brought)) if brought else None
     paths: Mapping[str, Path]
     if brought and trained:
         name: str | None = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(brought).resolve().name) or "weights"
-        preset = weights.preset_of(trained)
+        preset = trained
         paths = {"weights": Path(brought).resolve()}
     else:
         name = preset_name
@@ -104,12 +110,12 @@ def resolve_model(candidate: Candidate, preset_name: str | None, brought: str | 
         raise UsageError(f"{candidate.name}@{name} has no view '{candidate.view}'; it has {known}")
     view = candidate.view or next(iter(preset.views), None)
     label = candidate.name + (f"@{name}" if name else "") + (f":{candidate.view}" if candidate.view else "")
-    digest = weights.digest(paths) if paths else None
+    digest = weights.digest(paths.values()) if paths else None
     key = content_hash(
         {
             "detector": candidate.name,
             "version": card.version,
-            "plugin": plugins.version_of(candidate.target),
+            "plugin": _plugin_version(candidate.target),
             "preset": name,
             "view": asdict(preset.views[view]) if view else None,
             "weights": digest,
@@ -117,8 +123,14 @@ def resolve_model(candidate: Candidate, preset_name: str | None, brought: str | 
         }
     )
     kind = "set baseline" if is_baseline else "vlm" if card.reasons else "detector"
-    entry: Row = {**_facts(card, preset), "detector": candidate.name, "preset": name, "view": view,
-                  "weights_sha256": digest, "kind": kind}
+    entry: Row = {
+        **_facts(card, preset),
+        "detector": candidate.name,
+        "preset": name,
+        "view": view,
+        "weights_sha256": digest,
+        "kind": kind,
+    }
     if is_baseline:
         baseline = candidate.factory(preset=None, device="cpu", weights={}, view=None)
         return Resolved(label, entry, None, cast(SetBaseline, baseline), key)
@@ -131,6 +143,26 @@ def resolve_model(candidate: Candidate, preset_name: str | None, brought: str | 
         weights={role: str(path) for role, path in paths.items()},
     )
     return Resolved(label, entry, model, None, key)
+
+
+def _trained(path: Path) -> Preset | None:
+    """Return what the card of a folder of `fdr-bench train` says, as a preset; None for anything else."""
+    if not (path / "card.json").is_file():
+        return None
+    card = read_card(path)
+    told = card.trained_on or {}
+    trained_on = TrainedOn(dataset=told["dataset"], generators=tuple(told.get("generators", ()))) if told else None
+    return Preset(trained_on=trained_on, parameters=card.parameters, views={"trained": card.view})
+
+
+def _plugin_version(target: str) -> str:
+    """Return what changes when a plugin's code may have: its package and version, or the sha256 of a lone file."""
+    if ".py:" in target:
+        return weights.file_sha256(Path(target.rpartition(":")[0]).expanduser())
+    name = target.rpartition("/")[2]
+    return ", ".join(
+        f"{row.distribution} {row.version}" for row in plugins.discover(plugins.DETECTORS) if row.name == name
+    )
 
 
 def content_hash(content: Any) -> str:
@@ -147,5 +179,7 @@ def _facts(card: DetectorCard, preset: Preset) -> Row:
         "threshold": card.threshold,
         "reasons": card.reasons,
         "parameters": preset.parameters,
-        "trained_on": {"dataset": trained_on.dataset, "generators": list(trained_on.generators)} if trained_on else None,
+        "trained_on": {"dataset": trained_on.dataset, "generators": list(trained_on.generators)}
+        if trained_on
+        else None,
     }

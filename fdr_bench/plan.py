@@ -10,7 +10,7 @@ from fdr_bench import models
 from fdr_bench.data import make_dataset, open_dataset
 from fdr_bench.data.sampling import sample_evenly
 from fdr_bench.errors import RunError, UsageError, WeightsError
-from fdr_bench.runner import PlannedBaseline, PlannedModel, PlannedSet
+from fdr_bench.record import PlannedBaseline, PlannedModel, PlannedSet
 from fdr_bench.store import SCHEMA, Row
 from fdr_bench.types import Dataset
 

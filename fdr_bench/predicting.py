@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from fdr_bench import models
 from fdr_bench.data.files import FileImage
-from fdr_bench.data.listing import is_hidden_from_datasets
+from fdr_bench.data.listing import is_other
 from fdr_bench.engines import Task
 from fdr_bench.engines.local import InProcess
 from fdr_bench.errors import FDRBenchError, UsageError, WeightsError
@@ -30,7 +30,7 @@ class Answer(NamedTuple):
 
     @property
     def verdict(self) -> str | None:
-        """"real" or "fake": the model's own verdict, else its score against the card's threshold."""
+        """ "real" or "fake": the model's own verdict, else its score against the card's threshold."""
         if self.prediction is None:
             return None
         if self.prediction.verdict or self.prediction.score is None:
@@ -51,7 +51,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
             found.append(path)
             continue
         beneath = [Path(folder) / name for folder, _, names in os.walk(path) for name in names]
-        images = sorted(each for each in beneath if not is_hidden_from_datasets(each.name))
+        images = sorted(each for each in beneath if not is_other(each.name))
         if not images:
             raise UsageError(f"there are no images beneath {path}")
         found += images
@@ -88,7 +88,9 @@ def predict_paths(
         say(f"skipped {label}: {reason}")
     thresholds = {each.label: each.entry["threshold"] for each in resolved if each.label not in engine.problems()}
     if not thresholds:
-        raise FDRBenchError("no model can run. 'fdr-bench list models' shows all; set baselines need a labelled dataset.")
+        raise FDRBenchError(
+            "no model can run. 'fdr-bench list models' shows all; set baselines need a labelled dataset."
+        )
     batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
     tasks = (Task([FileImage(str(path), -1) for path in batch], list(thresholds)) for batch in batches)
     for batch, outcome in zip(batches, engine.run(tasks), strict=True):
@@ -128,7 +130,9 @@ def print_answers(answers: Iterator[Answer], as_json: bool) -> bool:
     cells = []
     for row in rows:
         score = row.prediction.score if row.prediction else None
-        cells.append((row.image, row.model, row.verdict or "–", None if score is None else f"{score:.3f}", row.error or ""))
+        cells.append(
+            (row.image, row.model, row.verdict or "–", None if score is None else f"{score:.3f}", row.error or "")
+        )
     print_table(["image", "model", "verdict", "P(fake)", "note"], cells)
     for row in rows:
         if row.prediction and row.prediction.reasoning:

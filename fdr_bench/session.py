@@ -14,6 +14,7 @@ import fdr_bench
 from fdr_bench import runner
 from fdr_bench.errors import FDRBenchError, RunError
 from fdr_bench.plan import Asked, Plan, resolve, restrict
+from fdr_bench.record import write_samples
 from fdr_bench.store import SCHEMA, Lock, Row, read_json, read_manifest, write_json
 
 PACKAGES = ("torch", "transformers", "numpy", "pillow", "scipy", "scikit-learn")
@@ -56,12 +57,17 @@ def run(
 
 def resume(folder: Path, *, workers: int, progress: runner.Progress, retry_failures: bool = False) -> Finished:
     """Finish an unfinished run; a finished one is returned as it is."""
+    from pydantic import TypeAdapter, ValidationError
+
     spec = read_json(folder / "spec.json")
     if (folder / "run.json").exists() and not retry_failures:
         manifest = read_manifest(folder)
         if _is_whole(folder, manifest):
             return Finished(folder, manifest)
-    asked = Asked(**{name: tuple(value) if isinstance(value, list) else value for name, value in spec["asked"].items()})
+    try:
+        asked = TypeAdapter(Asked).validate_python(spec["asked"])
+    except (KeyError, ValidationError) as error:
+        raise RunError(f"{folder / 'spec.json'} is damaged: {error}") from None
     plan = restrict(resolve(asked), spec)
     return _execute(plan, folder, asked, workers, progress, retry_failures)
 
@@ -85,7 +91,9 @@ def _agree(plan: Plan, folder: Path) -> Plan:
         }
     )
     what = ", ".join(differing) or "the samples or the settings"
-    raise RunError(f"{folder} holds a run of another plan (differing: {what}). Choose another --out, or resume it as it is.")
+    raise RunError(
+        f"{folder} holds a run of another plan (differing: {what}). Choose another --out, or resume it as it is."
+    )
 
 
 def _is_whole(folder: Path, manifest: Mapping[str, Any]) -> bool:
@@ -110,6 +118,8 @@ def _execute(
     with Lock(folder):
         if not (folder / "spec.json").exists():
             write_json(folder / "spec.json", plan.spec)
+        for planned in plan.sets:
+            write_samples(folder, planned.dataset)
         started = time.time()
         totals = runner.execute(
             folder,

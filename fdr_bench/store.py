@@ -17,7 +17,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -50,6 +50,11 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write indented JSON atomically."""
     write_atomically(path, json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False).encode() + b"\n")
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a .jsonl file atomically."""
+    write_atomically(path, b"".join(map(encode, rows)))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -117,7 +122,9 @@ class Lock:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.close()
 
 
@@ -128,9 +135,13 @@ class Log:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(path, "a+b")  # noqa: SIM115 (closed by close())
-        self._repair()
-        self.ids = self._read_ids()
         self._synced = time.monotonic()
+        try:
+            self._repair()
+            self.ids = self._read_ids()
+        except BaseException:
+            self._file.close()
+            raise
 
     def _repair(self) -> None:
         end = self._file.seek(0, os.SEEK_END)

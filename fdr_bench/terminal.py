@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from fdr_bench.store import Row
 
@@ -92,15 +92,24 @@ class Bars:
         if self._bars is not None:
             self._bars.refresh()
 
-    def close(self) -> None:
-        """Give the terminal back."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
         if self._bars is not None:
             self._bars.stop()
 
 
 def _make_bars() -> Progress:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     return Progress(
         TextColumn("{task.description}"),
@@ -128,8 +137,16 @@ def result_tables(manifest: Mapping[str, Any], scores: Iterable[Row]) -> list[tu
             seen, unseen = _seen_and_unseen(model, dataset, entry, facts["generators"], cells)
             numbers = [_number(cells.get((model, dataset, "all", name))) for name in ("ap", "real_acc", "fake_acc")]
             speed = entry.get("images_per_second")
-            row = [model, _number(acc, interval=True), *numbers, seen, unseen, str(acc["n_missing"]), str(acc["n"]),
-                   f"{speed:.0f}" if speed else "–"]
+            row = [
+                model,
+                _number(acc, interval=True),
+                *numbers,
+                seen,
+                unseen,
+                str(acc["n_missing"]),
+                str(acc["n"]),
+                f"{speed:.0f}" if speed else "–",
+            ]
             rank = cells.get((model, dataset, "all", "balanced_acc"), acc)["value"]
             ranked.append((entry["kind"] == "set baseline", -(rank if rank is not None else -1), row))
         title = f"{dataset}: {facts['n_real']} real, {facts['n_fake']} fake, {len(facts['generators'])} generators"

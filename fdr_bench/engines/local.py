@@ -10,6 +10,7 @@ import hashlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fdr_bench import plugins
-from fdr_bench.engines import Outcome, Model, Seen, Task
+from fdr_bench.engines import Model, Outcome, Seen, Task
 from fdr_bench.errors import FDRBenchError, ImageError, RunError
 from fdr_bench.images import decode
 from fdr_bench.types import DecodedImage, Detector, ImageFile, Prediction
@@ -133,7 +134,7 @@ class Processes:
         )
 
     def problems(self) -> dict[str, str]:
-        """Return the models that could not be loaded, with the reason. Raises `RunError` where loading kills a worker."""
+        """Return the models that could not be loaded, with the reason; `RunError` where loading kills a worker."""
         try:
             return self._executor.submit(_report).result()
         except BrokenProcessPool:
@@ -192,10 +193,6 @@ def _work(task: Task) -> Outcome:
 
 def _load_all(models: Sequence[Model], threads: int) -> tuple[dict[str, Detector], dict[str, str]]:
     detectors, problems = {}, {}
-    if models:
-        import torch
-
-        torch.set_num_threads(threads)
     for model in models:
         try:
             detectors[model.label] = load(model)
@@ -203,4 +200,6 @@ def _load_all(models: Sequence[Model], threads: int) -> tuple[dict[str, Detector
             problems[model.label] = str(error)
         except Exception as error:  # a plugin may raise anything; it must not hide the other models
             problems[model.label] = f"loading it raised {type(error).__name__}: {error}"
+    if "torch" in sys.modules:  # a detector that does without it should not pay for its import
+        sys.modules["torch"].set_num_threads(threads)
     return detectors, problems

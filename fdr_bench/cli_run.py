@@ -1,0 +1,203 @@
+"""The commands run, resume, score and report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fdr_bench import cli_options as options
+from fdr_bench.cli_options import PATH
+
+if TYPE_CHECKING:
+    from fdr_bench.session import Finished
+
+
+@click.command()
+@options.MODELS
+@click.option(
+    "--data",
+    "datasets",
+    multiple=True,
+    help="What to evaluate on [default: scenes]; see 'fdr-bench list datasets'. Repeatable.",
+)
+@click.option("--preset", help="Preset of every model [default: scenes on FDR-Scenes, official elsewhere].")
+@options.WEIGHTS
+@options.PLUGINS
+@click.option("--out", type=PATH, help="Run folder; an unfinished run is continued [default: runs/<time>-<hash>].")
+@click.option("--limit", type=click.IntRange(1), help="Samples a dataset, evenly over generators and classes.")
+@click.option("--batch", default=32, show_default=True, type=click.IntRange(1), help="Images a batch.")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="Torch threads a worker.")
+@options.DEVICE
+@options.WORKERS
+@options.MAX_FAILURES
+@options.RETRY
+@options.STRICT
+@click.option("--dry-run", is_flag=True, help="Print what would run, and stop.")
+@options.JSON
+def run(
+    models: str | None,
+    datasets: tuple[str, ...],
+    preset: str | None,
+    weights: dict[str, str],
+    plugin_files: tuple[str, ...],
+    out: Path | None,
+    limit: int | None,
+    batch: int,
+    threads: int,
+    device: str,
+    workers: int | None,
+    max_failures: str,
+    retry_failures: bool,
+    strict: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Run models on data, score them and write the leaderboard.
+
+    \b
+    Examples:
+      fdr-bench run --models all
+      fdr-bench run --models all --data mmfr:evaluation_sets --preset scenes
+      fdr-bench run --models cnndetection,npr:native --data folders:photos --limit 500
+      fdr-bench run --models cnndetection --weights cnndetection=weights/mine --data parquet:train.parquet
+    """
+    from fdr_bench import session
+    from fdr_bench.plan import Asked, resolve
+    from fdr_bench.terminal import Bars
+
+    asked = Asked(
+        models=options.names(models, plugin_files),
+        data=datasets or ("scenes",),
+        preset=preset,
+        weights=weights,
+        plugins=plugin_files,
+        limit=limit,
+        batch=batch,
+        threads=threads,
+        device=device,
+    )
+    if dry_run:
+        _print_plan(resolve(asked).spec, as_json)
+        return 0
+    with Bars() as bars:
+        finished = session.run(
+            asked, out=out, workers=workers or options.cores(), progress=bars, retry_failures=retry_failures
+        )
+    return _conclude(finished, max_failures, strict, as_json)
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@options.WORKERS
+@options.MAX_FAILURES
+@options.RETRY
+@options.STRICT
+@options.JSON
+def resume(run: Path, workers: int | None, max_failures: str, retry_failures: bool, strict: bool, as_json: bool) -> int:
+    """Finish an unfinished run: exactly the samples that are missing.
+
+    \b
+    Example:
+      fdr-bench resume runs/20260101-120000-1a2b3c4d
+    """
+    from fdr_bench import session
+    from fdr_bench.terminal import Bars
+
+    with Bars() as bars:
+        finished = session.resume(run, workers=workers or options.cores(), progress=bars, retry_failures=retry_failures)
+    return _conclude(finished, max_failures, strict, as_json)
+
+
+def _conclude(finished: Finished, max_failures: str, strict: bool, as_json: bool) -> int:
+    """Score and report a finished run unless that was done, print the results, return the exit code."""
+    run, board = finished.run, finished.run / "index.html"
+    newest = (run / "run.json").stat().st_mtime_ns
+    if not (run / "scores.json").exists() or (run / "scores.json").stat().st_mtime_ns < newest:
+        from fdr_bench.scoring import score_run
+
+        score_run(run)
+    if not board.exists() or board.stat().st_mtime_ns < newest:
+        from leaderboards.site import build
+
+        build([run], run)
+    over = finished.failures_above(max_failures)
+    _print_results(finished.manifest, run, as_json)
+    for line in over:
+        click.echo(f"fdr-bench: more failures than --max-failures {max_failures}: {line}", err=True)
+    return 1 if over or (strict and finished.manifest["skipped"]) else 0
+
+
+def _print_results(manifest: dict[str, Any], run: Path, as_json: bool) -> None:
+    from fdr_bench import terminal
+    from fdr_bench.store import read_scores
+
+    board, scores = run / "index.html", read_scores(run)
+    if as_json:
+        terminal.print_json({"run": str(run), "board": str(board), "manifest": manifest, "scores": scores})
+        return
+    for title, columns, rows in terminal.result_tables(manifest, scores):
+        terminal.print_table(columns, rows, title=title)
+    for row in manifest["skipped"]:
+        click.echo(f"skipped {row['model']}: {row['reason']}")
+    click.echo(f"run folder   {run}")
+    if board.exists():
+        click.echo(f"leaderboard  {board.resolve().as_uri()}")
+
+
+def _print_plan(spec: dict[str, Any], as_json: bool) -> None:
+    from fdr_bench import terminal
+
+    if as_json:
+        terminal.print_json(spec)
+        return
+    rows = []
+    for name, keys in spec["keys"].items():
+        facts = spec["datasets"][name]
+        n = facts["n_real"] + facts["n_fake"]
+        rows += [(label, name, n, spec["models"][label]["view"]) for label in sorted(keys)]
+    terminal.print_table(
+        ["model", "dataset", "samples", "view"], rows, title=f"would run (plan {spec['spec_hash'][:8]})"
+    )
+    for row in spec["skipped"]:
+        click.echo(f"would skip {row['model']}: {row['reason']}")
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.option(
+    "--validation", type=PATH, help="Another run of the same models: thresholds for acc@validation come from it."
+)
+@click.option("--resamples", default=1000, show_default=True, type=click.IntRange(100), help="Bootstrap resamples.")
+@click.option("--level", default=0.95, show_default=True, type=click.FloatRange(0.5, 0.999), help="Of the intervals.")
+@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@options.JSON
+def score(run: Path, validation: Path | None, resamples: int, level: float, seed: int, as_json: bool) -> None:
+    """Compute all metrics of a run again, from its files alone.
+
+    \b
+    Example:
+      fdr-bench score runs/20260101-120000-1a2b3c4d --validation runs/on-validation-data
+    """
+    from fdr_bench.scoring import score_run
+    from fdr_bench.store import read_manifest
+
+    score_run(run, resamples=resamples, seed=seed, level=level, validation=validation)
+    _print_results(read_manifest(run), run, as_json)
+
+
+@click.command()
+@click.argument("runs", type=PATH, nargs=-1, required=True)
+@click.option("--out", type=PATH, help="Folder of the page [default: the run itself, or leaderboard/ for several].")
+def report(runs: tuple[Path, ...], out: Path | None) -> None:
+    """Write the leaderboard of one or several runs.
+
+    \b
+    Example:
+      fdr-bench report runs/monday runs/tuesday --out leaderboard
+    """
+    from leaderboards.site import build
+
+    page = build(runs, out or (runs[0] if len(runs) == 1 else Path("leaderboard")))
+    click.echo(page.resolve().as_uri())
