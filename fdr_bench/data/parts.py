@@ -98,8 +98,8 @@ class PartsReader(io.RawIOBase):
         if self._open is None or self._open[0] != index:
             if self._open is not None:
                 self._open[1].close()
-            stream = open(self._parts.paths[index], "rb")  # noqa: SIM115 - stays open until the next part or `close`
-            self._open = (index, stream)
+            # Stays open until the next part or `close`.
+            self._open = (index, open(self._parts.paths[index], "rb"))  # noqa: SIM115
         stream = self._open[1]
         stream.seek(position - start)
         return stream, start + self._parts.sizes[index] - position
