@@ -34,7 +34,7 @@ def run_selftest(
     """Return one result a check, in a fixed order; a detector that cannot be constructed has only the first ones.
 
     `images` are RGB (None: `probe_images()`), at least three of them; `labelled` are images of both labels for the
-    polarity check, which is not applicable without them. `tolerance` bounds how far two scores of one image may be
+    polarity check, which does not apply without them. `tolerance` bounds how far two scores of one image may be
     apart; accelerators choose kernels by batch size and need about 1e-3. A factory whose objects have `predict_set`
     gets the contract of set baselines instead. Nothing that the detector raises gets out of here.
     """

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class CheckResult(NamedTuple):
-    """One check: `passed` is None where it does not apply; `detail` says what was seen, and what to do if it failed."""
+    """One check: `detail` says what was seen, or that it does not apply, or else what is wrong and what to do."""
 
     name: str
-    passed: bool | None
+    passed: bool
     detail: str
 
 
