@@ -168,9 +168,9 @@ def selftest(model: str, weights: Path | None, as_file: bool, as_json: bool) -> 
     if as_json:
         terminal.print_json([result._asdict() for result in results])
     else:
-        marks = {True: "ok", False: "FAILED"}
+        marks = {True: "ok", False: "FAILED", None: "not applicable"}
         terminal.print_table(["check", "note", "reason"], [(r.name, marks[r.passed], r.detail) for r in results])
-    return 0 if all(result.passed for result in results) else 1
+    return 1 if any(result.passed is False for result in results) else 0
 
 
 @click.command("new-detector")
