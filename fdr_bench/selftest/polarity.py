@@ -40,7 +40,7 @@ def fakes_score_higher(detector: Detector, labelled: Sequence[tuple[Image, Label
         if area < 0.5 - _Z * deviation:
             raise Violation(
                 f"fakes score lower than reals: AUROC {area:.3f} on {len(fakes)} fakes and {len(reals)} reals. "
-                "A score is P(fake): are the labels swapped?"
+                "A score is P(fake): are the labels swapped? If not, it takes these fakes for real; try it on others."
             )
         return f"AUROC {area:.3f} on {len(fakes)} fakes and {len(reals)} reals"
 
