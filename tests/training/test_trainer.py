@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from safetensors.torch import load_file
 
 from fdr_bench.errors import DataError, RunError, UsageError
 from fdr_bench.images import apply_view, decode
-from fdr_bench.store import read_json
+from fdr_bench.store import Lock, read_json
 from fdr_bench.training import train
 from fdr_bench.weights_card import view_from_json
 
@@ -84,29 +85,81 @@ def test_training_leaves_torchs_threads_and_determinism_as_they_were(tmp_path):
     assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
 
 
-def test_a_training_killed_again_and_again_ends_with_the_same_bytes(tmp_path):
+@pytest.mark.parametrize("kills", [1, pytest.param(6, marks=pytest.mark.slow)])
+def test_a_killed_training_continues_to_the_same_bytes(tmp_path, kills):
     command = [sys.executable, "-m", "tests.training.made", str(tmp_path / "killed")]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MADE_PAUSE": "0.02"}
-    for kills in range(3):
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
-        checkpoint = tmp_path / "killed" / "unfinished.pt"
-        before = checkpoint.stat().st_mtime_ns if kills else 0
-        deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:
-            if checkpoint.exists() and checkpoint.stat().st_mtime_ns > before:
-                time.sleep(0.07 * (kills + 1))
-                break
-            time.sleep(0.005)
-        assert process.poll() is None, "the training ended before it could be killed"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert not (tmp_path / "killed" / "card.json").exists()
-    subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, capture_output=True)
+    checkpoint = tmp_path / "killed" / "unfinished.pt"
+    for kill in range(kills):
+        _kill_after_a_checkpoint(command, checkpoint, later=0.05 * (kill + 1))
+    assert checkpoint.exists() and not (tmp_path / "killed" / "card.json").exists()
+    # The training of tests.training.made, here: it continues what the killed process left.
+    trained(tmp_path / "killed", epochs=20)
     whole = trained(tmp_path / "whole", epochs=20)
     assert weights(tmp_path / "killed") == weights(whole)
-    ours, theirs = (read_json(folder / "card.json") for folder in (tmp_path / "killed", whole))
-    untimed = [[{**row, "seconds": 0} for row in card["history"]] for card in (ours, theirs)]
-    assert untimed[0] == untimed[1]
+    assert untimed(tmp_path / "killed") == untimed(whole)
+
+
+def _kill_after_a_checkpoint(command: list[str], checkpoint: Path, later: float) -> None:
+    """Start the training, wait for a checkpoint of its own and so many seconds, and kill it without notice."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MADE_PAUSE": "0.03"}
+    before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        if checkpoint.exists() and checkpoint.stat().st_mtime_ns > before:
+            break
+        time.sleep(0.005)
+    time.sleep(later)
+    assert process.poll() is None, "the training ended before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.parametrize("stop", [1, 5, 6, 7, 12, 17])
+def test_a_training_stopped_after_any_step_continues_to_the_same_bytes(tmp_path, monkeypatch, stop):
+    from fdr_bench.training import checkpoint
+
+    class Stopped(Exception):
+        pass
+
+    def save_and_stop(*args: Any) -> None:
+        nonlocal steps
+        wanted(*args)
+        steps += 1
+        if steps == stop:
+            raise Stopped
+
+    steps, wanted = 0, checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", save_and_stop)
+    with pytest.raises(Stopped):
+        trained(tmp_path / "stopped", checkpoint_seconds=0.0)
+    monkeypatch.undo()
+    trained(tmp_path / "stopped")
+    assert weights(tmp_path / "stopped") == weights(trained(tmp_path / "whole"))
+    assert untimed(tmp_path / "stopped") == untimed(tmp_path / "whole")
+
+
+def untimed(out: Path) -> list[dict[str, Any]]:
+    """Return the card's history without its times."""
+    return [{**row, "seconds": 0} for row in read_json(out / "card.json")["history"]]
+
+
+def test_a_checkpoint_of_another_training_or_a_damaged_one_is_refused(tmp_path, monkeypatch):
+    from fdr_bench.training import trainer
+
+    monkeypatch.setattr(trainer, "write_weights", lambda *args: pytest.fail("not to be reached"))
+    with pytest.raises(pytest.fail.Exception):
+        trained(tmp_path, checkpoint_seconds=0.0)
+    with pytest.raises(RunError, match="another recipe, dataset, seed or size"):
+        trained(tmp_path, seed=1)
+    (tmp_path / "unfinished.pt").write_bytes(b"torn")
+    with pytest.raises(RunError, match="is damaged"):
+        trained(tmp_path)
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    with Lock(tmp_path), pytest.raises(RunError, match="in use by process"):
+        trained(tmp_path)
 
 
 def test_a_finished_training_is_not_done_twice(tmp_path):
