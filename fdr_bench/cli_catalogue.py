@@ -68,13 +68,14 @@ def inspect(spec: str, as_json: bool) -> None:
       fdr-bench data inspect folders:photos --json
     """
     from fdr_bench import terminal
-    from fdr_bench.data.inspect import inspect_dataset, tables
+    from fdr_bench.data import open_dataset
+    from fdr_bench.data.inspect import inspect_dataset
 
-    facts = inspect_dataset(spec)
+    facts = inspect_dataset(open_dataset(spec))
     if as_json:
         terminal.print_json(facts)
         return
-    for title, columns, rows in tables(facts):
+    for title, columns, rows in terminal.inspection_tables(facts):
         terminal.print_table(columns, rows, title=title)
 
 

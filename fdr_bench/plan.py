@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
@@ -28,6 +29,8 @@ class Asked:
     batch: int = 32
     threads: int = 1
     device: str = "cpu"
+    folder: str = field(default_factory=os.getcwd)
+    """Where relative paths above start from."""
 
 
 class Plan(NamedTuple):

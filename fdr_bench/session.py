@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import platform
 import subprocess
@@ -68,8 +69,10 @@ def resume(folder: Path, *, workers: int, progress: runner.Progress, retry_failu
         asked = TypeAdapter(Asked).validate_python(spec["asked"])
     except (KeyError, ValidationError) as error:
         raise RunError(f"{folder / 'spec.json'} is damaged: {error}") from None
-    plan = restrict(resolve(asked), spec)
-    return _execute(plan, folder, asked, workers, progress, retry_failures)
+    folder = folder.resolve()
+    with contextlib.chdir(asked.folder if Path(asked.folder).is_dir() else "."):
+        plan = restrict(resolve(asked), spec)
+        return _execute(plan, folder, asked, workers, progress, retry_failures)
 
 
 def _unfinished(plan: Plan) -> Path | None:

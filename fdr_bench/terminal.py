@@ -14,6 +14,21 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
+TEXT_COLUMNS = {
+    "note",
+    "title",
+    "reason",
+    "paper",
+    "presets",
+    "package",
+    "source",
+    "value",
+    "view",
+    "verdict",
+    "better",
+}
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
     """Print a table to stdout; without a terminal as wide as it needs to be, so that nothing is cut in a log."""
     from rich import box
@@ -24,9 +39,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
     console = Console()
     if not console.is_terminal:
         console = Console(width=240)
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    if title:  # apart, for a table would break it at its own width
+        console.print(Text(title, style="bold"))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
-        numeric = index > 0 and column not in ("note", "title", "what it needs", "reason", "paper", "value")
+        numeric = index > 0 and column.split()[0] not in TEXT_COLUMNS
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text("–" if cell is None else str(cell)) for cell in row))
@@ -123,7 +140,43 @@ def _make_bars() -> Progress:
     )
 
 
-def result_tables(manifest: Mapping[str, Any], scores: Iterable[Row]) -> list[tuple[str, list[str], list[list[str]]]]:
+Table = tuple[str, list[str], list[list[str]]]
+"""A title, the columns, the rows."""
+
+
+def inspection_tables(facts: Mapping[str, Any]) -> list[Table]:
+    """Return what `data.inspect.inspect_dataset` found as tables: generators, files, duplicates, shortcuts, notes."""
+    title = f"{facts['name']}: {facts['real']} real, {facts['fake']} fake, fingerprint {facts['fingerprint'][:16]}"
+    generators = [[row["generator"] or "(none)", str(row["real"]), str(row["fake"])] for row in facts["generators"]]
+    tables: list[Table] = [(title, ["generator", "real", "fake"], generators)]
+    if files := facts["files"]:
+        sides = {label: files[label] for label in ("real", "fake") if files.get(label)}
+        rows = [["formats", *(_counts(side["formats"]) for side in sides.values())]]
+        rows += [["sizes", *(_counts(side["sizes"]) for side in sides.values())]]
+        for name in ("width", "height", "bytes"):
+            rows.append([name, *("{min:,} – {median:,} – {max:,}".format(**side[name]) for side in sides.values())])
+        tables.append(("files (least – median – most)", ["", *(f"value of {label}" for label in sides)], rows))
+    copies = facts["duplicates"]
+    found = f"{copies['groups']} groups of identical files ({copies['images']} images)"
+    crossing = f"{copies['across_labels']} across labels, {copies['across_generators']} across generators"
+    rows = [["cannot be decoded", str(facts["failures"]["count"])], ["duplicates", f"{found}; {crossing}"]]
+    rows += [["", f"{each}"] for each in facts["failures"]["examples"]]
+    rows += [["note", note] for note in facts["notes"]]
+    tables.append(("what to know", ["", "value"], rows))
+    if facts["shortcuts"]:
+        best = [[name, f"{100 * value:.1f}"] for name, value in facts["shortcuts"].items()]
+        tables.append(
+            ("balanced accuracy of one file property alone, at its best (50 is blind)", ["property", "%"], best)
+        )
+    return tables
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    shown = [f"{name} ({count})" for name, count in list(counts.items())[:4]]
+    return ", ".join(shown + ([f"{len(counts) - 4} more"] if len(counts) > 4 else []))
+
+
+def result_tables(manifest: Mapping[str, Any], scores: Iterable[Row]) -> list[Table]:
     """Return per dataset (title, columns, rows) of the results: one row a model, the best balanced accuracy first."""
     cells = {(row["model"], row["dataset"], row["slice"], row["metric"]): row for row in scores}
     tables = []

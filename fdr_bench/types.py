@@ -55,7 +55,6 @@ class Dataset:
     samples: Sequence[Sample]
     fingerprint: str
     notes: tuple[str, ...] = ()
-    trained_on: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------- images
