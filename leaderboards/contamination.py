@@ -20,6 +20,9 @@ def seen_in_training(model: ModelFacts, dataset: str, generator: str) -> Literal
 
 
 def family(dataset: str) -> frozenset[str]:
-    """Return the words of a dataset's name without those for splits and sizes: "fdr-scenes-test" → fdr, scenes."""
-    words = re.findall(r"[^\W_]+", dataset.casefold())
-    return frozenset(words) - SPLITS_AND_SIZES
+    """Return the words of a dataset's name without those for splits and sizes: "fdr-scenes-test" → fdr, scenes.
+
+    A name of nothing but such words keeps them.
+    """
+    words = frozenset(re.findall(r"[^\W_]+", dataset.casefold()))
+    return words - SPLITS_AND_SIZES or words

@@ -86,7 +86,7 @@ def _head(title: str, n: int | None, escape: object) -> str:
     return f"{written} (n={n})" if n is not None else str(written)
 
 
-def _markdown_cell(cell: Cell, shared_n: int | None) -> str:
+def _markdown_cell(cell: Cell, common_n: int | None) -> str:
     if cell.value is None:
         return f"{DASH} [{cell.note}]" if cell.note else DASH
     number = main(cell)
@@ -94,12 +94,12 @@ def _markdown_cell(cell: Cell, shared_n: int | None) -> str:
         number = f"**{number}**"
     if cell.place == "second":
         number = f"<u>{number}</u>"
-    rest = [f"({interval})" if (interval := span(cell)) else "", _own_n(cell, shared_n)]
+    rest = [f"({interval})" if (interval := span(cell)) else "", _own_n(cell, common_n)]
     return " ".join([number + ("†" if cell.trained == "here" else ""), *(part for part in rest if part)])
 
 
-def _own_n(cell: Cell, shared_n: int | None) -> str:
-    return f"n={cell.n}" if cell.n is not None and cell.n != shared_n else ""
+def _own_n(cell: Cell, common_n: int | None) -> str:
+    return f"n={cell.n}" if cell.n is not None and cell.n != common_n else ""
 
 
 def _markdown(text: str) -> str:
@@ -136,7 +136,7 @@ def _latex_row(row: Row, table: Table) -> str:
     return "    " + " & ".join([name, *([latex(row.run)] if table.several_runs else []), *cells]) + " \\\\"
 
 
-def _latex_cell(cell: Cell, shared_n: int | None) -> str:
+def _latex_cell(cell: Cell, common_n: int | None) -> str:
     if cell.value is None:
         return f"--$^{{[{cell.note}]}}$" if cell.note else "--"
     if cell.form == "count":
@@ -146,7 +146,7 @@ def _latex_cell(cell: Cell, shared_n: int | None) -> str:
         number = f"\\mathbf{{{number}}}"
     if cell.place == "second":
         number = f"\\underline{{{number}}}"
-    own = f" {{\\scriptsize $n={cell.n}$}}" if _own_n(cell, shared_n) else ""
+    own = f" {{\\scriptsize $n={cell.n}$}}" if _own_n(cell, common_n) else ""
     dagger = "{}^{\\dagger}" if cell.trained == "here" else ""
     return f"${number}{_plus_minus(cell)}{dagger}${own}"
 

@@ -41,14 +41,20 @@ def span(cell: Cell) -> str | None:
     return f"{percent(cell.low)}–{percent(cell.high)}"
 
 
-def under(cell: Cell, shared_n: int | None) -> str:
-    """Return the small line under a number: its interval, and its n where that is not the column's."""
+def under(cell: Cell, common_n: int | None) -> list[str]:
+    """Return the small parts under a number: its interval, and its n where that is not the column's."""
     if cell.value is None or cell.form in ("count", "rate"):
-        return ""
+        return []
     if cell.form == "failures":
-        return f"{percent(cell.value)} % of {cell.n or 0:,}"
-    parts = [span(cell), f"n {cell.n:,}" if cell.n is not None and cell.n != shared_n else None]
-    return " · ".join(part for part in parts if part)
+        return [f"{percent(cell.value)} % of {cell.n or 0:,}"]
+    parts = [span(cell), cell.detail, f"n {cell.n:,}" if cell.n is not None and cell.n != common_n else None]
+    return [part for part in parts if part]
+
+
+def resting(cell: Cell) -> str:
+    """Return what a number rests on: its interval and n."""
+    parts = [f"{cell.level or 0.95:.0%} interval {interval}" if (interval := span(cell)) else "no interval"]
+    return ", ".join([*parts, f"n = {cell.n:,}"] if cell.n is not None else parts)
 
 
 def sentence(cell: Cell) -> str:
@@ -67,7 +73,7 @@ def sentence(cell: Cell) -> str:
     if cell.n_missing:
         parts.append(f"{cell.n_missing:,} without an answer")
     if cell.detail:
-        parts.append(cell.detail)
+        parts.append(f"mean over {cell.detail}, no interval computed")
     if cell.trained:
         parts.append(TRAINED[cell.trained])
     if cell.place:

@@ -26,12 +26,15 @@ THEMES: dict[str, tuple[float, Ramp, Ramp]] = {
     "light": (0.965, Ramp(0.46, 0.125, 250.0), Ramp(0.60, 0.145, 52.0)),
     "dark": (0.275, Ramp(0.78, 0.115, 240.0), Ramp(0.76, 0.135, 62.0)),
 }
-INKS: tuple[Colour, Colour] = ((17, 20, 24), (255, 255, 255))
+# Black itself, not a softer ink: with white it is the only pair that has AA contrast on every ground.
+INKS: tuple[Colour, Colour] = ((0, 0, 0), (255, 255, 255))
 
 
 def heat_step(value: float, chance: float) -> int:
     """Return the shade of a value in [0, 1]: 0 at `chance`, STEPS at 1, -STEPS at 0, linear on either side."""
-    reach = (value - chance) / (1 - chance) if value >= chance else (value - chance) / chance
+    if value == chance:
+        return 0
+    reach = (value - chance) / (1 - chance if value > chance else chance)
     return max(-STEPS, min(STEPS, round(STEPS * reach)))
 
 
@@ -72,7 +75,7 @@ def contrast(one: Colour, other: Colour) -> float:
 
 
 def legible(ground: Colour) -> Colour:
-    """Return the ink, near black or white, that stands out most on a ground."""
+    """Return the ink, black or white, that stands out most on a ground."""
     return max(INKS, key=lambda ink: contrast(ink, ground))
 
 

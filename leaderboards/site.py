@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,7 @@ def _page(runs: Sequence[Run], boards: Sequence[DatasetBoard], files: dict[str, 
         script=script,
         policy=_policy(script),
         columns=OVERVIEW,
-        models=sum(not model.baseline for run in runs for model in run.models.values()),
+        models=len({name for run in runs for name, model in run.models.items() if not model.baseline}),
         shades=plots.heat_classes(),
     )  # fmt: skip
 
@@ -82,6 +83,7 @@ def _source(name: str) -> str:
     return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
+@cache
 def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -95,6 +97,7 @@ def _environment() -> Environment:
     helpers: dict[str, Any] = {
         "main": formats.main,
         "under": formats.under,
+        "resting": formats.resting,
         "sentence": formats.sentence,
         "percent": formats.percent,
         "count": formats.count,

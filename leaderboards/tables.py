@@ -18,7 +18,7 @@ BIASED_ABOVE = 0.6  # balanced accuracy that the interval of `file-metadata` mus
 
 
 class Column(NamedTuple):
-    """A column: `key` in files and links, `title` as head, `n` where all its cells stand on equally many samples."""
+    """A column: `key` in files, `title` as head, `n` the number of samples that most of its cells stand on."""
 
     key: str
     title: str
@@ -202,7 +202,7 @@ def _unseen(each: Sequence[Cell]) -> Cell:
         return Cell(value=None, reason="no unseen generator has a value")
     values, chances = [cell.value for cell in known], [cell.chance or 0.5 for cell in known]
     return Cell(value=fmean(v for v in values if v is not None), chance=fmean(chances),
-                detail=f"mean over {len(known)} generators, no interval computed")  # fmt: skip
+                detail=f"{len(known)} generators")  # fmt: skip
 
 
 def _cell(entry: _Entry, slice: str, metric: str, form: Form = "percent") -> Cell:
@@ -240,7 +240,7 @@ def _table(
     rows.sort(key=lambda row: (row.cells[0].value is None, -(row.cells[0].value or 0.0), row.model.name))
     return Table(
         slug=slug, title=title, dataset=dataset, metric=metric, notes=tuple(reasons), several_runs=several,
-        columns=tuple(column._replace(n=_shared_n([row.cells[i] for row in rows])) for i, column in enumerate(columns)),
+        columns=tuple(column._replace(n=_common_n([row.cells[i] for row in rows])) for i, column in enumerate(columns)),
         detectors=tuple(row for row in rows if not row.model.baseline),
         baselines=tuple(row for row in rows if row.model.baseline),
     )  # fmt: skip
@@ -266,9 +266,10 @@ def _place(grid: Sequence[list[Cell]], position: int, column: Column) -> None:
         row[position] = replace(row[position], place=places.get(value) if value is not None else None)
 
 
-def _shared_n(cells: Sequence[Cell]) -> int | None:
-    counts = {cell.n for cell in cells if cell.value is not None}
-    return counts.pop() if len(counts) == 1 else None
+def _common_n(cells: Sequence[Cell]) -> int | None:
+    """Return the n that most cells of a column stand on; the others state their own."""
+    counts = [cell.n for cell in cells if cell.value is not None and cell.n is not None]
+    return max(dict.fromkeys(counts), key=counts.count) if counts else None
 
 
 def _bias(entries: Sequence[_Entry]) -> Bias:
