@@ -19,12 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdr_bench.metrics.calibration import BINS, calibration_bin
-from fdr_bench.metrics.detection import NAN, allowed_alarms
-from fdr_bench.metrics.resampling import Counts, Indices
+from fdr_bench.metrics.detection import NAN, Booleans, Floats, allowed_alarms
+from fdr_bench.metrics.resampling import Counts, Indices, Weights
 
 Number = TypeVar("Number", np.int32, np.float64)
-Floats = NDArray[np.float64]
-RANKED = ("ap", "auroc", "eer", "tpr@fpr1", "tpr@fpr5")
+BLOCK = 1 << 15  # distinct scores worked on at once in float64, so that they stay in the cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,10 +34,25 @@ class Pool:
     starts: Indices | None  # (K,) where each distinct score begins; None where no two are equal
     levels: Floats  # (K,) the distinct scores, falling
 
-    def weights(self, weight: Counts) -> Counts:
+    def weights(self, weight: Weights) -> Weights | Counts:
         """Return the weight of each distinct score, `(B, K)`, from the samples' `weight: (B, N)`."""
         ranked = np.take(weight, self.samples, axis=1, mode="clip")
-        return ranked if self.starts is None else np.add.reduceat(ranked, self.starts, axis=1)
+        return ranked if self.starts is None else np.add.reduceat(ranked, self.starts, axis=1, dtype=np.int32)
+
+    def above(self, threshold: float) -> int:
+        """Return how many of the distinct scores are strictly above `threshold`."""
+        return int(np.searchsorted(-self.levels, -threshold, side="left"))
+
+    def cut(self, called: Booleans) -> int | None:
+        """Return how many of the distinct scores are called fake if those are the highest ones; None otherwise.
+
+        `called: (N,)` is of all samples.
+        """
+        ranked = called[self.samples]
+        count = int(ranked.sum())
+        above = count if self.starts is None else int(np.searchsorted(self.starts, count))
+        whole = self.starts is None or count == len(ranked) or self.starts[above] == count
+        return above if whole and ranked[:count].all() else None
 
 
 def pool(samples: Indices, score: Floats) -> Pool:
@@ -65,7 +79,7 @@ def meeting(fakes: Pool, reals: Pool) -> Meeting:
     return Meeting(above, None if np.array_equal(above, reached) else reached)
 
 
-def running(weights: Counts) -> Counts:
+def running(weights: Weights | Counts) -> Counts:
     """Return the running sums of `(B, K)` weights with a leading zero, `(B, K + 1)`."""
     sums = np.zeros((weights.shape[0], weights.shape[1] + 1), dtype=np.int32)
     np.cumsum(weights, axis=1, out=sums[:, 1:])
@@ -93,28 +107,29 @@ def sum_of(parts: Sequence[NDArray[Number]]) -> NDArray[Number]:
 
 
 def ranked_values(
-    fakes: Counts, reals: Sequence[Counts], meetings: Sequence[Meeting], *, hits: Counts
+    fakes: Weights | Counts, reals: Sequence[Counts], meetings: Sequence[Meeting], *, hits: Counts
 ) -> dict[str, Floats]:
-    """Return each of `RANKED` for B resamples, `(B,)`, NaN where a resample lacks a class.
+    """Return AP, AUROC, EER and TPR at fixed FPR for B resamples, `(B,)` each, NaN where a resample lacks a class.
 
     `fakes: (B, K)` are the weights of one pool of fakes, `hits: (B, K + 1)` their running sums, `reals` the running
     sums of the pools of reals that they are held against, `meetings` where they meet.
     """
     above, reached = alarms(reals, meetings)
-    true = hits[:, 1:]
     positives = hits[:, -1].astype(np.int64)
     negatives = np.stack([sums[:, -1] for sums in reals]).sum(axis=0, dtype=np.int64)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    gained, lost = np.zeros(len(hits)), np.zeros(len(hits))
+    for start in range(0, fakes.shape[1], BLOCK):
+        some = slice(start, start + BLOCK)
+        weight, true = fakes[:, some].astype(np.float64), hits[:, 1:][:, some]
         # The denominator is zero only above the first drawn image, where the fakes' weight is zero too.
-        precision = np.divide(true, np.maximum(true + reached, 1))
-        gained = np.einsum("bk,bk->b", precision, fakes)
-        passed = np.einsum("bk,bk->b", fakes, above, dtype=np.float64)
-        met = passed if reached is above else np.einsum("bk,bk->b", fakes, reached, dtype=np.float64)
+        gained += np.einsum("bk,bk->b", weight, true / np.maximum(true + reached[:, some], 1))
+        lost += np.einsum("bk,bk->b", weight, (above[:, some] + reached[:, some]).astype(np.float64))
+    absent = (positives == 0) | (negatives == 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
         values = {
             "ap": gained / positives,
-            "auroc": 1.0 - (passed + met) / 2.0 / (positives.astype(np.float64) * negatives),
+            "auroc": 1.0 - lost / 2.0 / (positives.astype(np.float64) * negatives),
         }
-    absent = (positives == 0) | (negatives == 0)
     for name, limit in (("tpr@fpr1", 0.01), ("tpr@fpr5", 0.05)):
         values[name] = found_within(hits, reached, negatives, limit)
     values["eer"] = np.array(
@@ -183,12 +198,13 @@ def calibration_terms(scored: Pool, fake: bool) -> CalibrationTerms:
     return CalibrationTerms(gap, gap**2, bins[starts], starts)
 
 
-def calibration_sums(weights: Counts, terms: CalibrationTerms) -> Calibration:
+def calibration_sums(weights: Weights | Counts, terms: CalibrationTerms) -> Calibration:
     """Sum the terms under each resample's `weights: (B, K)`."""
     gap = np.zeros((len(weights), BINS))
-    squared, drawn = weights @ terms.squared, weights.sum(axis=1, dtype=np.float64)
     gap[:, terms.bins] = np.add.reduceat(weights * terms.gap, terms.starts, axis=1)
-    return Calibration(gap, squared, drawn)
+    # einsum and not a matrix product: the threads of BLAS would get in the way of ours.
+    squared = np.einsum("bk,k->b", weights, terms.squared)
+    return Calibration(gap, squared, weights.sum(axis=1, dtype=np.float64))
 
 
 def calibration_values(parts: Sequence[Calibration]) -> dict[str, Floats]:

@@ -9,8 +9,10 @@ the number of threads.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
@@ -20,10 +22,13 @@ from numpy.typing import NDArray
 from fdr_bench.types import Interval
 
 Values = TypeVar("Values")
+Weights = NDArray[np.uint8]
 Counts = NDArray[np.int32]
 Indices = NDArray[np.int64]
 ENOUGH = 0.95  # share of the resamples in which a value must exist for its interval to be given
-ELEMENTS = 1 << 20  # weights held at once by one thread: bounds memory, and 4 MB of them stay near the cache
+ELEMENTS = 1 << 18  # weights held at once by one thread, so that what is made of them stays in the cache
+MANY = 4096  # clusters in a stratum from which counts are drawn in one pass
+OPEN = 255
 
 
 class Clusters(NamedTuple):
@@ -31,11 +36,7 @@ class Clusters(NamedTuple):
 
     of_sample: Indices  # (N,) cluster of each sample
     bounds: Indices  # (S + 1,) stratum s holds clusters bounds[s] … bounds[s + 1] - 1
-
-    @property
-    def plain(self) -> bool:
-        """Whether sample i is cluster i, so that weights of clusters are weights of samples."""
-        return bool(np.array_equal(self.of_sample, np.arange(len(self.of_sample))))
+    plain: bool  # sample i is cluster i, so that weights of clusters are weights of samples
 
 
 def cells(fake: NDArray[np.bool_], generator: Indices) -> Indices:
@@ -65,23 +66,68 @@ def clusters(fake: NDArray[np.bool_], generator: Indices, content: Indices) -> C
     number[order] = np.arange(len(order))
     ranked = stratum[order]
     starts = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1])) if len(ranked) else np.zeros(0, dtype=np.int64)
-    return Clusters(number[of_content].astype(np.int64), np.append(starts, len(order)).astype(np.int64))
+    of_sample = number[of_content].astype(np.int64)
+    plain = bool(np.array_equal(of_sample, np.arange(len(cell))))
+    return Clusters(of_sample, np.append(starts, len(order)).astype(np.int64), plain)
 
 
-def draw(groups: Clusters, seed: int, resample: int) -> Counts:
-    """Return how often resample number `resample` holds each cluster, `(clusters,)`: exact multinomial counts."""
+def draw(groups: Clusters, seed: int, resample: int) -> Weights:
+    """Return how often resample number `resample` holds each cluster, `(clusters,)`: exact multinomial counts.
+
+    A count never reaches 255: drawing one of 256 clusters so often in as many draws has a chance under 1e-500.
+    """
     generator = np.random.default_rng([seed, resample])
-    counts = np.empty(int(groups.bounds[-1]), dtype=np.int32)
+    counts = np.empty(int(groups.bounds[-1]), dtype=np.uint8)
     for start, stop in pairwise(groups.bounds.tolist()):
         size = stop - start
-        counts[start:stop] = np.bincount(generator.integers(0, size, size), minlength=size)
+        counts[start:stop] = (
+            np.bincount(generator.integers(0, size, size), minlength=size)
+            if size < MANY
+            else multinomial_of_many(generator, size)
+        )
     return counts
 
 
-def sample_weights(groups: Clusters, seed: int, resamples: range) -> Counts:
+def multinomial_of_many(generator: np.random.Generator, size: int) -> Weights:
+    """Return the counts of `size` draws out of `size` clusters, in one pass without random access.
+
+    Independent Poisson counts given their sum are multinomial. So draw them with a mean a little under one, keep them
+    if the sum is at most `size`, and draw what is lacking one by one. Each Poisson count is its inverse distribution at
+    a uniform number: sixteen bits of it are looked up, and where they leave the count open, 53 more decide.
+    """
+    edges, table = poisson_table(1.0 - 4.0 / math.sqrt(size))
+    while True:
+        words = generator.integers(0, 2**64 - 1, -(-size // 4), dtype=np.uint64, endpoint=True)
+        bits = words.view(np.uint16)[:size]
+        counts = np.take(table, bits, mode="clip")
+        undecided = np.flatnonzero(counts == OPEN)
+        uniform = (bits[undecided] + generator.random(len(undecided))) / 65536
+        counts[undecided] = np.searchsorted(edges, uniform, side="right")
+        lacking = size - int(counts.sum(dtype=np.int64))
+        if lacking >= 0:
+            np.add.at(counts, generator.integers(0, size, lacking), np.uint8(1))
+            return counts
+
+
+@lru_cache(maxsize=256)
+def poisson_table(mean: float) -> tuple[NDArray[np.float64], Weights]:
+    """Return the Poisson distribution function, and the count for each 16-bit prefix of a uniform number.
+
+    `OPEN` marks the prefixes that hold a step of the function.
+    """
+    terms = [math.exp(-mean)]
+    while terms[-1] > 1e-20:
+        terms.append(terms[-1] * mean / len(terms))
+    edges = np.cumsum(terms)
+    lowest = np.searchsorted(edges, np.arange(65536) / 65536, side="right")
+    highest = np.searchsorted(edges, np.arange(1, 65537) / 65536, side="left")
+    return edges, np.where(lowest == highest, lowest, OPEN).astype(np.uint8)
+
+
+def sample_weights(groups: Clusters, seed: int, resamples: range) -> Weights:
     """Return how often each resample holds each sample, `(len(resamples), N)`."""
     drawn = np.stack([draw(groups, seed, resample) for resample in resamples])
-    return drawn if groups.plain else drawn[:, groups.of_sample]
+    return drawn if groups.plain else np.take(drawn, groups.of_sample, axis=1, mode="clip")
 
 
 def batches(resamples: int, samples: int) -> Iterator[range]:
@@ -91,7 +137,7 @@ def batches(resamples: int, samples: int) -> Iterator[range]:
 
 
 def resampled(
-    groups: Clusters, *, resamples: int, seed: int, threads: int, values: Callable[[Counts], Values]
+    groups: Clusters, *, resamples: int, seed: int, threads: int, values: Callable[[Weights], Values]
 ) -> list[Values]:
     """Return `values(weights)` of each batch in order; NumPy frees the threads where it counts, sorts and sums."""
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from fdr_bench.metrics import METRICS
 from fdr_bench.metrics.detection import NAN
 from fdr_bench.metrics.presorted import (
-    CalibrationTerms,
     Meeting,
     Pool,
     calibration_sums,
@@ -27,11 +26,12 @@ from fdr_bench.metrics.presorted import (
     ranked_values,
     running,
 )
-from fdr_bench.metrics.resampling import Counts, Indices
+from fdr_bench.metrics.resampling import Counts, Indices, Weights
 
 Booleans = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 NAMES = tuple(METRICS)
+Key = tuple[int, ...]  # the cells whose samples are ranked together
 
 
 class Slice(NamedTuple):
@@ -65,16 +65,6 @@ def cells_of(fake: Booleans, generator: Indices, generators: Sequence[str]) -> C
     return Cells(np.append(starts, len(fake)).astype(np.int64), (everything, *ones))
 
 
-class Masks(NamedTuple):
-    """What one model did on N samples, as 0 or 1 in int32, `(N,)`; None is all ones."""
-
-    reached: Counts | None
-    answered: Counts | None
-    right: Counts
-    scored: Counts | None
-    tuned_right: Counts | None  # at the validation threshold; None without one
-
-
 class Presorted:
     """One model's answers to a set, sorted once: `values(weight)` gives its metrics under any weights."""
 
@@ -90,18 +80,9 @@ class Presorted:
         tuned_threshold: float | None = None,
     ) -> None:
         self._cells = cells
+        self._pools: dict[Key, Pool] = {}
+        self._meetings: dict[tuple[Key, Key], Meeting] = {}
         scored = ~np.isnan(score)
-        right = (called == fake) & answered
-        tuned = None if tuned_threshold is None else ((score > tuned_threshold) == fake) & scored
-        self._masks = Masks(
-            _mask(reached),
-            _mask(answered),
-            right.astype(np.int32),
-            _mask(scored),
-            None if tuned is None else tuned.astype(np.int32),
-        )
-        self._pools: dict[tuple[int, ...], Pool] = {}
-        self._meetings: dict[tuple[tuple[int, ...], tuple[int, ...]], Meeting] = {}
         for part in cells.slices:
             fakes, reals = _keys(part)
             for key in (*fakes, *reals, *((cell,) for cell in (*part.reals, *part.fakes))):
@@ -110,18 +91,26 @@ class Presorted:
                     self._pools[key] = pool(samples[scored[samples]], score)
             for one, other in ((f, r) for f in fakes for r in reals if f in self._pools and r in self._pools):
                 self._meetings[one, other] = meeting(self._pools[one], self._pools[other])
-        self._terms: dict[int, CalibrationTerms] = {
-            key[0]: calibration_terms(found, bool(fake[found.samples[0]]))
-            for key, found in self._pools.items()
-            if len(key) == 1
-        }
+        alone = {key[0]: found for key, found in self._pools.items() if len(key) == 1}
+        self._fakes = frozenset(cell for part in cells.slices for cell in part.fakes)
+        self._terms = {cell: calibration_terms(found, cell in self._fakes) for cell, found in alone.items()}
+        self._cuts: dict[str, Mapping[int, int]] = {}
+        if tuned_threshold is not None:
+            self._cuts["tuned_right"] = {cell: found.above(tuned_threshold) for cell, found in alone.items()}
+        self._masks = {"reached": reached}
+        cuts = {cell: found.cut(called) for cell, found in alone.items()}
+        if np.array_equal(answered, scored) and None not in cuts.values():
+            self._cuts["right"] = {cell: cut for cell, cut in cuts.items() if cut is not None}
+        else:  # there are verdicts, which need not follow the scores
+            self._masks |= {"answered": answered, "right": (called == fake) & answered}
+        self._masks = {name: mask for name, mask in self._masks.items() if not mask.all()}
 
-    def values(self, weight: Counts) -> Floats:
+    def values(self, weight: Weights) -> Floats:
         """Return every metric of every slice, `(B, slices, len(NAMES))`, under `weight: (B, N)`; NaN if undefined."""
         table = np.full((len(weight), len(self._cells.slices), len(NAMES)), NAN)
-        counts = self._counts(weight)
         level = {key: found.weights(weight) for key, found in self._pools.items()}
         sums = {key: running(weights) for key, weights in level.items()}
+        counts = self._counts(weight, sums)
         calibrations = {cell: calibration_sums(level[cell,], terms) for cell, terms in self._terms.items()}
         for number, part in enumerate(self._cells.slices):
             values = _counted_values(counts, part)
@@ -140,30 +129,36 @@ class Presorted:
                 table[:, number, NAMES.index(name)] = value
         return table
 
-    def _counts(self, weight: Counts) -> dict[str, Floats]:
-        """Return the drawn images of each cell, all and those under each mask, `(B, C)` each."""
+    def _counts(self, weight: Weights, sums: Mapping[Key, Counts]) -> dict[str, Floats]:
+        """Return the drawn images of each cell that are reached, answered, scored, right …, `(B, C)` each."""
         total = self._cell_sums(weight, None)
-        counts = {"total": total}
-        for name, mask in self._masks._asdict().items():
-            counts[name] = total if mask is None else self._cell_sums(weight, mask)
-        if self._masks.tuned_right is None:
-            del counts["tuned_right"]
+        counts = {"reached": total, "answered": total, "right": total, "scored": np.zeros_like(total)}
+        for cell in self._terms:
+            counts["scored"][:, cell] = sums[cell,][:, -1]
+        if "right" in self._cuts:
+            counts["answered"] = counts["scored"]
+        for name, mask in self._masks.items():
+            counts[name] = self._cell_sums(weight, mask)
+        for name, cuts in self._cuts.items():
+            counts[name] = np.zeros_like(total)
+            for cell, above in cuts.items():
+                called = sums[cell,][:, above]
+                counts[name][:, cell] = called if cell in self._fakes else sums[cell,][:, -1] - called
         return counts
 
-    def _cell_sums(self, weight: Counts, mask: Counts | None) -> Floats:
-        bounds = self._cells.bounds.tolist()
-        sums = np.zeros((len(weight), len(bounds) - 1))
-        for cell, (start, stop) in enumerate(pairwise(bounds)):
+    def _cell_sums(self, weight: Weights, mask: Booleans | None) -> Floats:
+        sums = np.zeros((len(weight), len(self._cells.bounds) - 1))
+        for cell, (start, stop) in enumerate(pairwise(self._cells.bounds.tolist())):
             inside = weight[:, start:stop]
-            sums[:, cell] = inside.sum(axis=1) if mask is None else np.einsum("bn,n->b", inside, mask[start:stop])
+            sums[:, cell] = (
+                inside.sum(axis=1, dtype=np.int32)
+                if mask is None
+                else np.einsum("bn,n->b", inside, mask[start:stop], dtype=np.int32)
+            )
         return sums
 
 
-def _mask(chosen: Booleans) -> Counts | None:
-    return None if chosen.all() else chosen.astype(np.int32)
-
-
-def _keys(part: Slice) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+def _keys(part: Slice) -> tuple[list[Key], list[Key]]:
     """Return the pools of a slice: its fakes together, and its reals together or, for one generator, by cell.
 
     By cell, the shared reals are sorted and summed once for all generators.
