@@ -67,11 +67,22 @@ def find_state(checkpoint: Mapping[str, object], path: Path, under: Sequence[str
     return tensors
 
 
-def build_from(factory: Callable[[], nn.Module], state: Mapping[str, Tensor], source: str) -> nn.Module:
-    """Return a network in evaluation mode that holds exactly `state`, without initialising or copying it first."""
+def build_from(
+    factory: Callable[[], nn.Module],
+    state: Mapping[str, Tensor],
+    source: str,
+    *,
+    finish: Callable[[nn.Module], None] | None = None,
+) -> nn.Module:
+    """Return a network in evaluation mode that holds exactly `state`, without initialising or copying it first.
+
+    `finish` gives buffers that are no part of the state their values.
+    """
     with torch.device("meta"):
         network = factory()
     load_strictly(network, state, source, assign=True)
+    if finish is not None:
+        finish(network)
     left = [name for name, tensor in network.named_buffers() if tensor.is_meta]
     if left:
         raise RuntimeError(f"buffers without a value after loading: {left}")  # the network's own mistake

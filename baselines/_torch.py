@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor, nn
 
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+CLIP: dict[str, Any] = {
+    "mean": (0.48145466, 0.4578275, 0.40821073),
+    "std": (0.26862954, 0.26130258, 0.27577711),
+}
 
 PIXELS_AT_ONCE = 1 << 22
 """Pixels in one forward pass: 83 crops of 224 px. It bounds memory whatever the batch."""
@@ -49,7 +53,7 @@ class TorchDetector:
             self.view = read_card(folder).view if view is None else choose_view(self.card, preset, view)
             network = self.load_folder(folder)
         self.network = network.eval().requires_grad_(False).to(self.device)
-        if self.network_prefers_channels_last():
+        if self.prefers_channels_last():
             self.network = self.network.to(memory_format=torch.channels_last)
 
     @classmethod
@@ -62,7 +66,7 @@ class TorchDetector:
         """Return the network at its initialisation: normalised (B, 3, H, W) to logits (B,), fake positive."""
         raise NotImplementedError
 
-    def network_prefers_channels_last(self) -> bool:
+    def prefers_channels_last(self) -> bool:
         """Tell whether convolutions dominate, which are faster with channels last."""
         return True
 
@@ -83,7 +87,8 @@ class TorchDetector:
         card = read_card(folder)
         if card.detector != self.card.name:
             raise WeightsError(
-                f"{folder} was trained for '{card.detector}', not for '{self.card.name}'; give it to --models {card.detector}"
+                f"{folder} was trained for '{card.detector}', not for '{self.card.name}'; "
+                f"use it with --models {card.detector}"
             )
         network = type(self).network(**card.architecture)
         path = folder / "model.safetensors"
@@ -97,7 +102,8 @@ class TorchDetector:
         height, width = array.shape[1:]
         if height * width > LARGEST:
             raise ImageError(
-                f"{width}x{height} px is more than this view takes at once ({LARGEST} px); choose a view that crops or resizes"
+                f"{width}x{height} px is more than this view takes at once ({LARGEST} px); "
+                "choose a view that crops or resizes"
             )
         return array
 
@@ -160,10 +166,11 @@ def choose_view(card: DetectorCard, preset: str | None, name: str | None) -> Vie
 def scenes_preset(detector: str, *, view: View, others: Sequence[Weights] = ()) -> Preset:
     """Return the preset whose weights were trained in this repository on FDR-Scenes, with what their card tells."""
     place = f"baselines/weights/{detector}-scenes"
+    manual = f"Train them: fdr-bench train {detector} --data scenes:train --size scenes --out {place}"
     told = packaged_card(place)
     trained_on = told.get("trained_on", {"dataset": "fdr-scenes-train", "generators": []})
     return Preset(
-        weights=(Weights(packaged=place, filename="model.safetensors", licence="Apache-2.0"), *others),
+        weights=(Weights(packaged=place, filename="model.safetensors", licence="Apache-2.0", manual=manual), *others),
         views={"crop128": view},
         trained_on=TrainedOn(dataset=trained_on["dataset"], generators=tuple(trained_on["generators"])),
         parameters=told.get("parameters"),

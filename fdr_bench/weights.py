@@ -51,38 +51,33 @@ def resolve_preset(card: DetectorCard, preset: str, brought: Path | None = None)
         )
     if brought.is_file() or (brought / "card.json").is_file():
         return {"weights": brought}
-    found = {
-        each.role: brought / each.filename for each in wanted if each.filename and (brought / each.filename).is_file()
-    }
-    if not found:
+    named = [each for each in wanted if each.filename and (brought / each.filename).is_file()]
+    if not named:
         names = " and ".join(each.filename for each in wanted if each.filename)
         raise WeightsError(
             f"{brought} is no weights folder of {card.name}; expected {WEIGHTS_FILE} with card.json "
             f"(what 'fdr-bench train' writes), or {names}"
         )
-    for each in wanted:
-        if each.role in found:
-            _verify(found[each.role], each)
+    found = {each.role: _verify(brought / str(each.filename), each) for each in named}
     return found | {each.role: locate(each, detector=card.name) for each in wanted if each.role not in found}
 
 
-def locate(weights: Weights, *, detector: str = "shared") -> Path:
+def locate(weights: Weights, *, detector: str = "shared", download: bool = True) -> Path:
     """Return the verified local path of one preset's weights, downloading from the hub where they are published there.
 
-    A packaged path is the folder (or file) inside the package; else the file `filename` in the cache folder of the
-    detector, then on the hub. Raises `WeightsError` saying what to get and where to put it.
+    A packaged path is the folder (or file) inside the package; else it is the file `filename` in the cache folder of
+    the detector, else of the hub. Without `download` only what is on this machine counts. Raises `WeightsError` saying
+    what to get and where to put it.
     """
     if weights.packaged is not None:
         return _packaged(weights)
     if weights.filename is None:
-        raise WeightsError(
-            f"the card of {detector} names no file for its role '{weights.role}'; report it to its author"
-        )
+        raise WeightsError(f"the card of {detector} names no file for its role '{weights.role}'; tell its author")
     place = cache_folder() / "weights" / detector / weights.filename
     if place.is_file():
         return _verify(place, weights)
     if weights.hub is not None:
-        return _download(weights, place)
+        return _from_hub(weights, place, download)
     raise WeightsError(
         f"{weights.filename} is missing. It may not be shipped or fetched by a program. {weights.manual or ''}; "
         f"then put it at {place}, or name it: --weights {detector}=PATH"
@@ -122,19 +117,26 @@ def _hash(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _packaged(weights: Weights) -> Path:
-    package, _, inner = str(weights.packaged).partition("/")
+def packaged_path(place: str) -> Path:
+    """Return the path of a file or folder inside an importable package, such as "baselines/weights/npr-scenes".
+
+    The package is found, not imported. Raises `WeightsError` where there is no such path.
+    """
+    package, _, inner = place.partition("/")
     specification = importlib.util.find_spec(package)
-    roots = [Path(root) for root in (specification.submodule_search_locations or ())] if specification else []
-    for root in roots:
-        if (place := root / inner).exists():
-            file = place / weights.filename if place.is_dir() and weights.filename else place
-            _verify(file, weights)
-            return place
-    raise WeightsError(
-        f"the weights {weights.packaged} are not in this installation. {weights.manual or 'They come with the package'}: "
-        "install the package anew, or train them (see docs) and name the folder with --weights NAME=FOLDER"
-    )
+    for root in (specification.submodule_search_locations or ()) if specification else ():
+        if (path := Path(root, inner)).exists():
+            return path
+    raise WeightsError(f"{place} is not in this installation: it comes with the package {package}; install it anew")
+
+
+def _packaged(weights: Weights) -> Path:
+    try:
+        path = packaged_path(str(weights.packaged))
+    except WeightsError as error:
+        raise WeightsError(f"{error}. {weights.manual}" if weights.manual else str(error)) from None
+    _verify(path / weights.filename if path.is_dir() and weights.filename else path, weights)
+    return path
 
 
 def _verify(path: Path, weights: Weights) -> Path:
@@ -148,22 +150,32 @@ def _verify(path: Path, weights: Weights) -> Path:
     return path
 
 
-def _download(weights: Weights, place: Path) -> Path:
+def _from_hub(weights: Weights, place: Path, download: bool) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     assert weights.hub is not None and weights.filename is not None
     what = f"{weights.filename} of {weights.hub} (revision {weights.revision or 'main'})"
+    size = f", {weights.bytes / 1e9:.1f} GB" if weights.bytes else ""
     try:
-        path = Path(hf_hub_download(weights.hub, weights.filename, revision=weights.revision))
-    except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
-        size = f", {weights.bytes / 1e9:.1f} GB" if weights.bytes else ""
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise WeightsError(
-            f"{what} could not be downloaded ({reason}). Try again with a network connection{size}, or fetch it elsewhere "
-            f"and put it at {place}"
-        ) from error
+        path = Path(
+            hf_hub_download(weights.hub, weights.filename, revision=weights.revision, local_files_only=not download)
+        )
+    except LocalEntryNotFoundError as error:
+        if not download:
+            raise WeightsError(f"{what} is not on this machine yet; a run downloads it{size}") from error
+        raise _undone(what, size, place, error) from error
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise _undone(what, size, place, error) from error
     stored = path.resolve().name
     if weights.sha256 is None and len(stored) == 64:  # the hub's cache names large files by their sha256
         weights = Weights(hub=weights.hub, filename=weights.filename, sha256=stored)
     return _verify(path, weights)
+
+
+def _undone(what: str, size: str, place: Path, error: Exception) -> WeightsError:
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    return WeightsError(
+        f"{what} could not be downloaded ({reason}). Try again with a network connection{size}, "
+        f"or fetch it elsewhere and put it at {place}"
+    )

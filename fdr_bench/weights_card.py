@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,14 +10,15 @@ from typing import Any, NamedTuple
 
 from fdr_bench.errors import WeightsError
 from fdr_bench.types import CenterCrop, DropOdd, Resize, Tile, View
+from fdr_bench.weights import packaged_path
 
 FORMAT = 1
-STEPS = {"resize": Resize, "center_crop": CenterCrop, "tile": Tile, "drop_odd": DropOdd}
+STEPS: dict[str, type[Any]] = {"resize": Resize, "center_crop": CenterCrop, "tile": Tile, "drop_odd": DropOdd}
 _NAMES = {kind: name for name, kind in STEPS.items()}
 
 
 class WeightsCard(NamedTuple):
-    """What a detector needs of a card: whose network it is, its keywords, its view, and which tensors the file keeps."""
+    """What is needed of a card: whose network it is, its keywords, its view, and which tensors the file keeps."""
 
     detector: str
     size: str
@@ -57,14 +57,12 @@ def read_card(folder: Path) -> WeightsCard:
 
 def packaged_card(place: str) -> Mapping[str, Any]:
     """Return the card of a folder inside a package, such as "baselines/weights/npr-scenes"; empty where not shipped."""
-    package, _, inner = place.partition("/")
-    specification = importlib.util.find_spec(package)
-    for root in (specification.submodule_search_locations or ()) if specification else ():
-        path = Path(root, inner, "card.json")
-        if path.is_file():
-            told: Mapping[str, Any] = json.loads(path.read_bytes())
-            return told
-    return {}
+    try:
+        path = packaged_path(place) / "card.json"
+    except WeightsError:
+        return {}
+    told: Mapping[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
+    return told
 
 
 def view_to_json(view: View) -> dict[str, Any]:
@@ -78,6 +76,7 @@ def view_from_json(told: Mapping[str, Any]) -> View:
     steps = []
     for step in told["steps"]:
         keywords = {name: tuple(value) if isinstance(value, list) else value for name, value in step.items()}
-        steps.append(STEPS[keywords.pop("step")](**keywords))
+        kind = STEPS[str(keywords.pop("step"))]
+        steps.append(kind(**keywords))
     (m0, m1, m2), (s0, s1, s2) = told["mean"], told["std"]
     return View(steps=tuple(steps), mean=(m0, m1, m2), std=(s0, s1, s2))
