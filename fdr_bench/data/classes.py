@@ -194,7 +194,7 @@ def _share_sources(places: Mapping[str, Place]) -> list[str]:
             sources.add(place.generator)
             place.category = "/".join(filter(None, (place.generator, place.category)))
             place.generator = None
-    if not sources:
+    if not sources or not makers:
         return []
     return [f"reals in folders without fakes count for every generator: {_some(sorted(sources))}"]
 
@@ -203,8 +203,8 @@ def _outside(listing: Listing, places: Mapping[str, Place], children: Mapping[st
     """Return notes on images in no class folder. Raises `DataError` where that looks like a misspelt class."""
     notes = []
     for path, files in listing.directories.items():
-        images, _ = _split(files)
-        if path in places or not images:
+        images = [] if path in places else _split(files)[0]
+        if not images:
             continue
         for parent, name in _levels(path):
             classes = sorted(other for other in children[parent] if _under(parent, other) in places)

@@ -45,7 +45,8 @@ class Listing:
 def is_other(name: str) -> bool:
     """Tell whether a file is by its name no image: a list, a text, an archive, or what operating systems leave."""
     lowered = name.lower()
-    return os.path.splitext(lowered)[1] in _OTHER_ENDINGS or lowered in _OTHER_NAMES
+    base, _, ending = lowered.rpartition(".")
+    return (bool(base) and f".{ending}" in _OTHER_ENDINGS) or lowered in _OTHER_NAMES
 
 
 def is_other_folder(name: str) -> bool:
