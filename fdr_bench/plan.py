@@ -134,7 +134,7 @@ def _resolve_all(
 
 
 def _datasets(asked: Asked) -> list[Dataset]:
-    datasets = []
+    datasets: list[Dataset] = []
     for spec in asked.data:
         dataset = open_dataset(spec)
         n = len(dataset.samples)

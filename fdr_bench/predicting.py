@@ -97,10 +97,10 @@ def predict_paths(
         for place, path in enumerate(batch):
             for label, threshold in thresholds.items():
                 answer = outcome.predictions[label][place]
-                failed = isinstance(answer, str)
-                yield Answer(
-                    str(path), label, None if failed else answer, threshold, answer if isinstance(answer, str) else None
-                )
+                if isinstance(answer, str):
+                    yield Answer(str(path), label, None, threshold, answer)
+                else:
+                    yield Answer(str(path), label, answer, threshold, None)
 
 
 def _resolve(candidate: models.Candidate, preset: str | None, brought: str | None, device: str) -> models.Resolved:

@@ -193,12 +193,12 @@ def _baseline_rows(planned: PlannedBaseline, samples: Sequence[Sample], files: M
     answers = planned.baseline.predict_set(
         metadata, [sample.label == "fake" for sample in readable], [files[sample.id]["image"] for sample in readable]
     )
-    by_id = dict(zip((sample.id for sample in readable), answers, strict=True))
+    by_id: dict[str, Prediction | str] = dict(zip((sample.id for sample in readable), answers, strict=True))
     rows = []
     for sample in samples:
         file = files[sample.id]
         seen = Seen(file.get("image"), None, file.get("error"))
-        rows.append(_prediction_row(sample.id, seen, by_id.get(sample.id, file.get("error", "")), planned.key))
+        rows.append(_prediction_row(sample.id, seen, by_id.get(sample.id) or file["error"], planned.key))
     return rows
 
 
