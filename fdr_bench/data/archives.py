@@ -148,6 +148,11 @@ def _members(listing: Listing, parts: Parts) -> list[tarfile.TarInfo]:
             f"{parts.name}: damaged at byte {end:,}, after {len(members)} members; {reader.length - end:,} bytes are "
             "unreadable. Fetch the archive again, and check that all parts are there and in order"
         )
+    if not block and len(parts.paths) > 1:
+        raise DataError(
+            f"{parts.name}: the {len(parts.paths)} parts end without the archive's end mark, so a last part is missing. "
+            "Put all parts into one folder"
+        )
     if not block:
         listing.notes.append(f"{parts.name}: has no end mark; if it was cut off between two members, some are missing")
     return members
