@@ -1,0 +1,129 @@
+"""From linear light to 8-bit sRGB-like pixels: a camera with a Bayer sensor, and how a generator imitates its look.
+
+The imitation has the same optics, tone curve, mean sharpness and noise spectrum as the camera, since generators learn
+those from photographs; what it lacks is the sensor's mosaic, whose phase and aliasing no spectrum holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+BILINEAR_RB = (0.5, 1.0, 0.5)
+"""Separable kernel that fills red or blue in from one sample in four; green's is the cross of `_cross`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shot:
+    """One exposure's settings. `phase` is the mosaic's first row and column, `iso` scales all noise."""
+
+    blur: float
+    vignette: float
+    exposure: float
+    contrast: float
+    phase: tuple[int, int]
+    iso: float
+
+
+class Developed(NamedTuple):
+    """A picture without its noise, and the noise that it came with, in display units of 0 to 255."""
+
+    clean: Floats  # (H, W, 3)
+    grain: Floats  # (H, W, 3)
+
+
+def random_shot(random: np.random.Generator) -> Shot:
+    """Draw the settings of one exposure; both classes draw theirs from here."""
+    return Shot(
+        blur=random.uniform(0.02, 0.12),
+        vignette=random.uniform(0.0, 0.18),
+        exposure=random.uniform(0.88, 1.08),
+        contrast=random.uniform(0.0, 0.35),
+        phase=(int(random.integers(2)), int(random.integers(2))),
+        iso=random.uniform(0.6, 1.3),
+    )
+
+
+def photograph(light: Floats, shot: Shot, random: np.random.Generator) -> Floats:
+    """Return the picture (H, W, 3) in 0 to 255 that the camera takes of linear light: optics, mosaic, noise, development."""
+    seen = _optics(light, shot)
+    noisy = seen + _noise_level(seen, shot) * random.standard_normal(seen.shape, dtype=np.float32)
+    return _tone(np.stack([_fill_in(noisy[..., c], _sites(c, shot, noisy.shape), c) for c in range(3)], axis=-1), shot)
+
+
+def imitate(light: Floats, shot: Shot, random: np.random.Generator) -> Developed:
+    """Return the look of `photograph` without a mosaic: its mean sharpness and its noise spectrum, the same everywhere."""
+    seen = _optics(light, shot)
+    noise = _noise_level(seen, shot) * random.standard_normal(seen.shape, dtype=np.float32)
+    # Filling in from a share d of the sites passes the kernel K times d of the signal and K² times d of the noise power.
+    density = (0.25, 0.5, 0.25)
+    signal = np.stack([_spread(seen[..., c], c) * np.float32(density[c]) for c in range(3)], axis=-1)
+    spread = np.stack([_spread(noise[..., c], c) * np.float32(density[c] ** 0.5) for c in range(3)], axis=-1)
+    clean = _tone(signal, shot)
+    return Developed(clean, _tone(signal + spread, shot) - clean)
+
+
+def blur(image: Floats, kernel: tuple[float, ...]) -> Floats:
+    """Filter rows and columns with a symmetric kernel of odd length; edges are mirrored. Works on (H, W) and (H, W, C)."""
+    reach = len(kernel) // 2
+    out = image
+    for axis in (0, 1):
+        length = out.shape[axis]
+        pad = [(0, 0)] * out.ndim
+        pad[axis] = (reach, reach)
+        wide = np.pad(out, pad, mode="reflect")
+        pieces = [wide[(slice(None),) * axis + (slice(k, k + length),)] for k in range(len(kernel))]
+        out = np.float32(kernel[reach]) * pieces[reach]
+        for k in range(reach):
+            out += np.float32(kernel[k]) * (pieces[k] + pieces[-1 - k])
+    return out
+
+
+def _optics(light: Floats, shot: Shot) -> Floats:
+    soft = blur(np.minimum(light, np.float32(1.3)), (shot.blur, 1 - 2 * shot.blur, shot.blur))
+    ramp = np.linspace(-1, 1, light.shape[0], dtype=np.float32)
+    falloff = 1 - np.float32(shot.vignette / 2) * (ramp[:, None] ** 2 + ramp[None, :] ** 2)
+    return soft * (falloff * np.float32(shot.exposure))[..., None]
+
+
+def _noise_level(seen: Floats, shot: Shot) -> Floats:
+    """Return the standard deviation of shot noise (growing with the root of light) and read noise, in linear light."""
+    return np.float32(shot.iso) * np.sqrt(np.maximum(seen, 0) * np.float32(0.0006) + np.float32(0.00002))
+
+
+def _sites(channel: int, shot: Shot, shape: tuple[int, ...]) -> Floats:
+    """Return 1 where the mosaic samples a channel: red and blue each on one site in four, green on two."""
+    row, column = shot.phase
+    mask = np.zeros(shape[:2], dtype=np.float32)
+    if channel == 0:
+        mask[row::2, column::2] = 1
+    elif channel == 2:
+        mask[1 - row :: 2, 1 - column :: 2] = 1
+    else:
+        mask[row::2, 1 - column :: 2] = 1
+        mask[1 - row :: 2, column::2] = 1
+    return mask
+
+
+def _fill_in(values: Floats, sites: Floats, channel: int) -> Floats:
+    return _spread(values * sites, channel)
+
+
+def _spread(values: Floats, channel: int) -> Floats:
+    """Apply the bilinear demosaicing kernel of a channel."""
+    if channel != 1:
+        return blur(values, BILINEAR_RB)
+    wide = np.pad(values, 1, mode="reflect")
+    near = wide[:-2, 1:-1] + wide[2:, 1:-1] + wide[1:-1, :-2] + wide[1:-1, 2:]
+    return values + np.float32(0.25) * near
+
+
+def _tone(linear: Floats, shot: Shot) -> Floats:
+    """Return display values 0 to 255: gamma 2.2, then a share of an S-curve."""
+    shown = np.clip(linear, 0, 1) ** np.float32(1 / 2.2)
+    curve = shown * shown * (3 - 2 * shown)
+    return 255 * (shown + np.float32(shot.contrast) * (curve - shown))
