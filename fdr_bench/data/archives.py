@@ -150,7 +150,7 @@ def _members(listing: Listing, parts: Parts) -> list[tarfile.TarInfo]:
         )
     if not block and len(parts.paths) > 1:
         raise DataError(
-            f"{parts.name}: the {len(parts.paths)} parts end without the archive's end mark, so a last part is missing. "
+            f"{parts.name}: the {len(parts.paths)} parts end without an end mark, so the last part is missing. "
             "Put all parts into one folder"
         )
     if not block:

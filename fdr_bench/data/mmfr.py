@@ -55,6 +55,8 @@ def _sets(path: str) -> tuple[Listing, list[str]]:
         notes = _beside(path) if root != path else []
         listing = list_classes(root)
     else:
+        if not os.path.exists(path) and ".tar" not in path.lower():
+            raise UsageError(f"'{path}' is not there: expected a folder of evaluation sets, a tar of them or a json")
         root = path
         listing = _without_prefix(list_archives(path))
     if any(label_of(directory.split("/")[0]) for directory in listing.directories):
