@@ -7,6 +7,7 @@ stopped after any step and continued ends with the same bytes as one that was no
 from __future__ import annotations
 
 import copy
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -67,7 +68,7 @@ class Loop:
         self.history: list[dict[str, float]] = []
         self.best: dict[str, torch.Tensor] = {}
         self.best_validation: Validation | None = None
-        self._started, self._cpu_started = time.monotonic(), time.process_time()
+        self._started, self._cpu_started = time.monotonic(), processor_seconds()
 
     @property
     def elapsed(self) -> float:
@@ -76,8 +77,8 @@ class Loop:
 
     @property
     def cpu_seconds(self) -> float:
-        """Processor seconds of this process over all its threads, with those of earlier parts."""
-        return self.cpu_before + time.process_time() - self._cpu_started
+        """Processor seconds since `__init__`, of all threads and ended child processes, with those of earlier parts."""
+        return self.cpu_before + processor_seconds() - self._cpu_started
 
     def run(self, report: Callable[[Loop], None], checkpoint: Callable[[], None]) -> None:
         """Train to the end. `report` and `checkpoint` are called after every step; the latter after every epoch too."""
@@ -210,6 +211,11 @@ class Loop:
         self.pace.fraction, self.pace.started = state["pace"]
         self.history, self.best = state["history"], state["best"]
         self.best_validation = None if state["best_validation"] is None else Validation(*state["best_validation"])
+
+
+def processor_seconds() -> float:
+    """Return the user and system seconds of this process and of its ended children."""
+    return sum(os.times()[:4])
 
 
 def freeze(network: nn.Module, patterns: tuple[str, ...]) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from fdr_bench.errors import DataError, RunError, UsageError, nearest
 from fdr_bench.store import Lock, read_json, write_json
 from fdr_bench.training import checkpoint
-from fdr_bench.training.loop import Loop
+from fdr_bench.training.loop import Loop, processor_seconds
 from fdr_bench.training.pixels import Geometry, ImageSet, load
 from fdr_bench.training.progress import TrainingProgress
 from fdr_bench.training.recipe import Recipe, Trainable
@@ -98,7 +98,7 @@ def train(
     unless `max_minutes` ended it. Raises `UsageError` for an unknown size or impossible numbers, `DataError` for a
     class without images or too many broken ones, `RunError` where `out` is in use or of another training.
     """
-    started, cpu_started = time.monotonic(), time.process_time()
+    started, cpu_started = time.monotonic(), processor_seconds()
     recipe = _recipe(factory, size, epochs=epochs, batch=batch, lr=lr)
     job = Job(factory=factory, dataset=dataset, validation=validation, size=size, recipe=recipe, seed=seed)
     with ExitStack() as stack:
@@ -112,7 +112,7 @@ def train(
         network = _network(job)
         loop = Loop(network, recipe, training, held, seed=seed, device=device, seconds=seconds)
         # Decoding and building count as part of the training.
-        loop.before, loop.cpu_before = time.monotonic() - started, time.process_time() - cpu_started
+        loop.before, loop.cpu_before = time.monotonic() - started, processor_seconds() - cpu_started
         _run(loop, out / checkpoint.NAME, job.identity, checkpoint_seconds, progress)
         loop.finish()
         write_weights(network, recipe, out)
@@ -239,6 +239,8 @@ def _reproducible(threads: int | None, device: str) -> Iterator[None]:
     import torch
 
     if device.startswith("cuda"):
+        if not torch.cuda.is_available():
+            raise UsageError(f"--device {device}: PyTorch finds no GPU here; use --device cpu, or install a CUDA build")
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
     before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     torch.use_deterministic_algorithms(True)
