@@ -1,4 +1,4 @@
-"""What a board draws: the heatmap's colours and the small interval bars.
+"""What a board draws: the heatmap's colours, the small interval bars, and the plot with intervals.
 
 Colours are chosen in OKLCH (Ottosson, "A perceptual color space for image processing", 2020), where equal steps look
 equal; blue against orange stays apart in every common kind of colour blindness, and lightness alone tells strength.
@@ -7,7 +7,13 @@ equal; blue against orange stays apart in every common kind of colour blindness,
 from __future__ import annotations
 
 import math
+import textwrap
+from collections.abc import Sequence
+from importlib import resources
 from typing import NamedTuple
+
+from leaderboards.formats import sentence
+from leaderboards.tables import FILES_ALONE, Row, Table
 
 STEPS = 10  # shades on either side of chance
 Colour = tuple[int, int, int]
@@ -124,3 +130,96 @@ def interval_bar(value: float, low: float | None, high: float | None, files: flo
     at = [round(BAR_WIDTH * min(1.0, max(0.0, share)), 1) for share in (start, end, value)]
     beside = None if files is None else round(BAR_WIDTH * min(1.0, max(0.0, files)), 1)
     return Bar(at[0], max(2.0, round(at[1] - at[0], 1)), at[2], beside)
+
+
+DRAWN = 6  # detectors shown at once; the others wait in the legend
+# Okabe and Ito's colours without black and yellow, which vanish on one of the two grounds. Shapes repeat at another
+# pace, so that colour and shape together are told apart.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "star", "hexagon")
+
+
+def generator_figure(table: Table) -> dict[str, object]:
+    """Return a plotly figure of a generator table: one series a model, with intervals; hollow where trained on it.
+
+    Colours of text and lines are left to the page, which knows its theme.
+    """
+    position = [i for i, column in enumerate(table.columns) if column.key.startswith("generator:")]
+    names = [_plain(table.columns[i].title) for i in position]
+    traces = [_trace(row, position, names, index, table) for index, row in enumerate(table.detectors)]
+    files = [row for row in table.baselines if row.model.name.partition("@")[0] == FILES_ALONE]
+    traces += [_trace(row, position, names, None, table) for row in files]
+    layout = {
+        "scattermode": "group",
+        "scattergap": 0.3,
+        "hovermode": "closest",
+        "xaxis": {
+            "type": "category",
+            "categoryorder": "array",
+            "categoryarray": names,
+            "range": [-0.5, len(names) - 0.5],
+            "tickmode": "array",
+            "tickvals": names,
+            "ticktext": [_wrapped(table.columns[i].title) for i in position],
+            "tickangle": 0,
+            "fixedrange": True,
+        },
+        "yaxis": {"title": {"text": f"{table.metric.title}, %"}, "range": [-2, 103], "dtick": 25, "fixedrange": True},
+        "legend": {"orientation": "h", "yanchor": "top", "y": -0.16},
+        "margin": {"l": 54, "r": 10, "t": 12, "b": 40},
+    }
+    return {"data": traces, "layout": layout}
+
+
+def _trace(
+    row: Row, position: Sequence[int], names: Sequence[str], index: int | None, table: Table
+) -> dict[str, object]:
+    cells = [row.cells[i] for i in position]
+    known = [(name, cell, cell.value) for name, cell in zip(names, cells, strict=True) if cell.value is not None]
+    known.sort(key=lambda point: point[1].trained == "here")  # the legend draws the first point's shape: a full one
+    up = [max(0.0, (value if cell.high is None else cell.high) - value) for _, cell, value in known]
+    down = [max(0.0, value - (value if cell.low is None else cell.low)) for _, cell, value in known]
+    colour = "#808890" if index is None else COLOURS[index % len(COLOURS)]
+    shape = "line-ew" if index is None else SHAPES[index % len(SHAPES)]
+    label = f"{row.model.name} · {row.run}" if table.several_runs else row.model.name
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": _plain(label),
+        "offsetgroup": str(index),
+        "visible": True if index is None or index < DRAWN else "legendonly",
+        "x": [name for name, _, _ in known],
+        "y": [round(100 * value, 2) for _, _, value in known],
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": [round(100 * distance, 2) for distance in up],
+            "arrayminus": [round(100 * distance, 2) for distance in down],
+            "thickness": 1.5,
+            "width": 0,
+            "color": colour,
+        },
+        "marker": {
+            "color": colour,
+            "size": 9,
+            "symbol": [f"{shape}-open" if cell.trained == "here" or index is None else shape for _, cell, _ in known],
+            "line": {"width": 2, "color": colour},
+        },
+        "text": [_plain(sentence(cell)) for _, cell, _ in known],
+        "hovertemplate": "%{fullData.name}<br>%{x}: %{text}<extra></extra>",
+    }
+
+
+def _wrapped(name: str) -> str:
+    """Return a generator's name over at most three short lines."""
+    return "<br>".join(_plain(line) for line in textwrap.wrap(name, 13, max_lines=3, placeholder="…"))
+
+
+def _plain(text: str) -> str:
+    """Escape text for plotly, which reads a few tags and links in labels."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def plotly_source() -> str:
+    """Return plotly's own script as it is installed."""
+    return (resources.files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import time
 from pathlib import Path
 
 import pytest
 
 from leaderboards import site
 from tests.leaderboards.boards import score, write_run
+from tests.leaderboards.chromium import CHROMEDRIVER, CHROMIUM, look, show_plot, start, until
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-CHROMEDRIVER = shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(
@@ -22,32 +18,16 @@ pytestmark = [
         reason="chromium or chromedriver is not installed: the page was not looked at in a browser",
     ),
 ]
-OPTIONS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-)
 GENERATORS = ("upsample-nearest", "checkerboard", "shadow-swap", "latent-grid")
 ATTACK = '"><img src=x onerror="window.hit=1"><script>window.hit=1</script>'
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: no browser test was run")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM or ""
-    for option in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER, env=dict(os.environ)))
-    yield driver
-    driver.quit()
+    pytest.importorskip("selenium", reason="selenium is not installed: the page was not looked at in a browser")
+    browser = start(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.quit()
 
 
 @pytest.fixture(scope="module")
@@ -66,20 +46,12 @@ def index(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def opened(browser, index):
-    """Open the board at 1400 px in light colours, with nothing remembered from another test."""
+    """Open the board at 1400 px in light colours; what it remembers is wiped afterwards."""
     look(browser, 1400, "light")
     browser.get_log("browser"), browser.get_log("performance")
     browser.get(index.as_uri())
+    yield browser
     browser.execute_script("localStorage.clear()")
-    browser.get(index.as_uri())
-    return browser
-
-
-def look(browser, width, scheme):
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
 def find(browser, selector):
@@ -144,26 +116,37 @@ def test_the_metric_switch_shows_one_heatmap_at_a_time(opened):
     assert opened.execute_script(shown) == [False, False, True]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1400, 420])
-def test_the_page_never_scrolls_sideways(opened, width, scheme):
-    look(opened, width, scheme)
-    assert opened.execute_script("return document.documentElement.scrollWidth") <= width
+def test_the_page_never_scrolls_sideways(opened):
+    show_plot(opened)
+    for width in (1400, 900, 641, 640, 420, 320):
+        look(opened, width, "light")
+        assert opened.execute_script("return document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.parametrize("ending", ["csv", "md", "tex"])
-def test_a_download_is_the_file_beside_the_page(opened, index, tmp_path, ending):
+def test_a_download_is_the_file_beside_the_page(opened, index, tmp_path):
     opened.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
-    find(opened, f"[data-file='set-overview.{ending}']").click()
-    loaded = tmp_path / f"set-overview.{ending}"
-    deadline = time.monotonic() + 10
-    while not loaded.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert loaded.read_bytes() == (index.parent / "exports" / loaded.name).read_bytes()
+    for name in ("set-overview.csv", "set-overview.md", "set-overview.tex"):
+        find(opened, f"[data-file='{name}']").click()
+        until((tmp_path / name).exists)
+        assert (tmp_path / name).read_bytes() == (index.parent / "exports" / name).read_bytes()
+
+
+def test_the_plot_is_drawn_when_it_comes_into_view_and_follows_metric_and_theme(opened):
+    assert opened.execute_script("return window.Plotly") is None
+    show_plot(opened)
+    assert len(opened.find_elements("css selector", ".canvas .legend .traces")) == 4  # three detectors, file-metadata
+    assert ATTACK in find(opened, ".canvas .legend").get_attribute("textContent")
+    find(opened, ".switch label:nth-of-type(3)").click()
+    assert find(opened, ".plot-metric").text == "Balanced ACC"
+    ink = "return getComputedStyle(document.querySelector('.canvas .legendtext')).fill"
+    light = opened.execute_script(ink)
+    find(opened, "#theme").click()
+    until(lambda: opened.execute_script(ink) != light)
 
 
 def test_nothing_is_asked_off_the_disk_no_error_is_logged_and_no_smuggled_script_runs(opened, index):
     find(opened, "#search").send_keys("x")
+    show_plot(opened)
     assert [entry for entry in opened.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
     events = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
     asked = {event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"}

@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import json
 
+import plotly.graph_objects
 import pytest
 
-from leaderboards.plots import BAR_WIDTH, INKS, STEPS, contrast, heat_class, heat_step, interval_bar, legible, shade
+from leaderboards.load import load_runs
+from leaderboards.plots import (
+    BAR_WIDTH,
+    INKS,
+    STEPS,
+    contrast,
+    generator_figure,
+    heat_class,
+    heat_step,
+    interval_bar,
+    legible,
+    shade,
+)  # fmt: skip
+from leaderboards.tables import dataset_boards
+from tests.leaderboards.boards import score, write_run
 
 SHADES = range(-STEPS, STEPS + 1)
 # Machado, Oliveira, Fernandes (2009), severity 1.0, on linear RGB.
@@ -68,3 +84,29 @@ def test_a_bar_spans_its_interval():
 def test_a_bar_without_interval_is_its_mark_and_none_leaves_the_track():
     assert interval_bar(0.5, None, None, None) == (BAR_WIDTH / 2, 2.0, BAR_WIDTH / 2, None)
     assert interval_bar(1.2, -1.0, 3.0, 7.0) == (0.0, BAR_WIDTH, BAR_WIDTH, BAR_WIDTH)
+
+
+def generator_table(tmp_path, names=("gan", "warp")):
+    values = dict(zip(names, (0.9, 0.6), strict=True))
+    rows = [score("a@x", "acc", value, slice=f"generator:{g}", interval=(0.5, 0.95)) for g, value in values.items()]
+    rows += [score("file-metadata", "acc", 0.5, slice=f"generator:{name}") for name in names]
+    models = {"a@x": {"trained_on": {"dataset": "set", "generators": [names[0]]}}}
+    (board,) = dataset_boards(load_runs([write_run(tmp_path / "run", rows, models=models)]))
+    return board.generators[0]
+
+
+def test_the_plot_holds_the_tables_numbers_and_plotly_knows_its_words(tmp_path):
+    figure = generator_figure(generator_table(tmp_path))
+    plotly.graph_objects.Figure(figure)  # raises on an unknown property or a value of the wrong kind
+    detector, files = figure["data"]
+    bars = detector["error_y"]
+    points = zip(
+        detector["x"], detector["y"], bars["array"], bars["arrayminus"], detector["marker"]["symbol"], strict=True
+    )
+    assert set(points) == {("gan", 90.0, 5.0, 40.0, "circle-open"), ("warp", 60.0, 35.0, 10.0, "circle")}
+    assert files["name"] == "file-metadata"
+
+
+def test_names_in_the_plot_carry_no_tags_for_plotly(tmp_path):
+    figure = generator_figure(generator_table(tmp_path, ('<a href="javascript:x">g</a>', "<b>&</b>")))
+    assert "<" not in json.dumps(figure).replace("<br>", "").replace("<extra></extra>", "")
