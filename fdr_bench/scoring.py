@@ -195,7 +195,7 @@ def why_undefined(metric: Metric, view: View, fake: Booleans, population: Boolea
         if "score" in metric.needs and view.states_verdicts:
             return "no scores: the model states verdicts only"
         return f"no answers: the model answered none of {int(wanted.sum())}{kind} images"
-    if metric.classes == "both" and len(np.unique(fake[population])) < 2:
+    if metric.classes == "both" and (not (fake & population).any() or not (~fake & population).any()):
         where = "" if fake.all() or not fake.any() else " among the answered images"
         return f"one class only{where}: {census(fake[population])}"
     if "threshold" in metric.needs and isinstance(view.tuned, str):

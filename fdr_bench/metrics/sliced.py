@@ -60,7 +60,7 @@ def cells_of(fake: Booleans, generator: Indices, generators: Sequence[str]) -> C
         fakes = [cell for cell, (is_fake, owner) in enumerate(whose) if owner in wanted and is_fake]
         return Slice(name, tuple(reals), tuple(fakes))
 
-    everything = having("all", set(range(-1, len(generators))))
+    everything = having("all", {owner for _, owner in whose})
     ones = (having(f"generator:{name}", {-1, number}) for number, name in enumerate(generators))
     return Cells(np.append(starts, len(fake)).astype(np.int64), (everything, *ones))
 
@@ -150,11 +150,8 @@ class Presorted:
         sums = np.zeros((len(weight), len(self._cells.bounds) - 1))
         for cell, (start, stop) in enumerate(pairwise(self._cells.bounds.tolist())):
             inside = weight[:, start:stop]
-            sums[:, cell] = (
-                inside.sum(axis=1, dtype=np.int32)
-                if mask is None
-                else np.einsum("bn,n->b", inside, mask[start:stop], dtype=np.int32)
-            )
+            chosen = inside if mask is None else inside * mask[start:stop]
+            sums[:, cell] = chosen.sum(axis=1, dtype=np.int32)
         return sums
 
 
