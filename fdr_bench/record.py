@@ -190,9 +190,15 @@ def _prediction_row(id: str, seen: Seen, answer: Prediction | str, key: str) -> 
 def _baseline_rows(planned: PlannedBaseline, samples: Sequence[Sample], files: Mapping[str, Row]) -> list[Row]:
     readable = [sample for sample in samples if "error" not in files[sample.id]]
     metadata = [_metadata(files[sample.id]) for sample in readable]
-    answers = planned.baseline.predict_set(
-        metadata, [sample.label == "fake" for sample in readable], [files[sample.id]["image"] for sample in readable]
-    )
+    fake = [sample.label == "fake" for sample in readable]
+    groups = [files[sample.id]["image"] for sample in readable]
+    answers: Sequence[Prediction | str]
+    try:
+        answers = planned.baseline.predict_set(metadata, fake, groups)
+    except Exception as error:  # a plugin may raise anything; it must not end the run
+        answers = [f"the baseline raised {type(error).__name__}: {error}"] * len(readable)
+    if len(answers) != len(readable):
+        answers = [f"the baseline gave {len(answers)} predictions for {len(readable)} files"] * len(readable)
     by_id: dict[str, Prediction | str] = dict(zip((sample.id for sample in readable), answers, strict=True))
     rows = []
     for sample in samples:
