@@ -40,7 +40,7 @@ def inspect_dataset(dataset: Dataset, *, advance: Callable[[int], None] | None =
         try:
             image = decode(sample.image.read(), sample.image.location)
         except ImageError as error:
-            failures.append((sample.id, str(error)))
+            failures.append((sample.id, str(error).removeprefix(f"{sample.image.location}: ")))
         else:
             decoded.append(Decoded(sample, image.metadata, bytes.fromhex(image.sha256)))
         if advance is not None:
