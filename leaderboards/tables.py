@@ -267,9 +267,10 @@ def _place(grid: Sequence[list[Cell]], position: int, column: Column) -> None:
 
 
 def _common_n(cells: Sequence[Cell]) -> int | None:
-    """Return the n that most cells of a column stand on; the others state their own."""
+    """Return the n that most cells of a column stand on, else the largest; the others state their own."""
     counts = [cell.n for cell in cells if cell.value is not None and cell.n is not None]
-    return max(dict.fromkeys(counts), key=counts.count) if counts else None
+    most = max(counts, key=counts.count, default=None)
+    return most if most is None or 2 * counts.count(most) > len(counts) else max(counts)
 
 
 def _bias(entries: Sequence[_Entry]) -> Bias:

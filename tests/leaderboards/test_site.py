@@ -56,8 +56,8 @@ class Reader(HTMLParser):
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
-    run = make_run(tmp_path_factory.mktemp("board") / "run", verdicts_only=("npr@scenes",))
-    score_run(run, resamples=20)
+    run = make_run(tmp_path_factory.mktemp("board") / "run", 96, verdicts_only=("npr@scenes",))
+    score_run(run, resamples=5)
     return run
 
 
@@ -70,7 +70,7 @@ def test_the_page_shows_models_provenance_and_what_was_skipped(page):
     text = Reader(page).text
     for expected in ("univfd", "file-metadata", "constant", "cnndetection@official", "weights are missing: get them"):
         assert expected in text
-    for provenance in ("0.1.0", "0" * 40, "cpu", "torch", "2026-01-05T10:00:00+00:00", "95%, 20 resamples, seed 0"):
+    for provenance in ("0.1.0", "0" * 40, "cpu", "torch", "2026-01-05T10:00:00+00:00", "95%, 5 resamples, seed 0"):
         assert provenance in text
     assert "no scores: the model states verdicts only" in text
     assert "trained on this generator" in text

@@ -162,6 +162,11 @@ def test_n_stands_in_the_head_and_beside_the_number_that_differs(tmp_path):
     assert sentence(board.overview.detectors[2].cells[0]) == "70.0 %, n = 586, 14 without an answer"
 
 
+def test_where_every_n_differs_the_head_has_the_largest(tmp_path):
+    (board,) = boards(tmp_path, [score("a", "acc", 0.9, n=590), score("b", "acc", 0.8, n=600)])
+    assert board.overview.columns[0].n == 600
+
+
 def test_numbers_are_written_short():
     assert [percent(value) for value in (0, 0.98765, 1)] == ["0.0", "98.8", "100.0"]
     assert [count(value) for value in (512, 412_345, 23_510_081, 7.06e9)] == ["512", "412 k", "23.5 M", "7.1 B"]
