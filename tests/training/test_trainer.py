@@ -246,3 +246,17 @@ def test_frozen_parameters_stay_and_unsaved_ones_are_not_written(tmp_path):
     assert torch.equal(state["conv.weight"], start["conv.weight"])
     assert not torch.equal(state["head.weight"], start["head.weight"])
     assert "conv.bias" not in state
+
+
+@pytest.mark.gpu
+def test_a_gpu_trains_in_mixed_precision(tmp_path):
+    trained(tmp_path, device="cuda", epochs=12)
+    card = read_json(tmp_path / "card.json")
+    assert card["device"] == "cuda"
+    assert card["validation"]["accuracy"] > 0.9
+
+
+def test_a_gpu_that_is_not_there_is_refused_in_words(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="finds no GPU"):
+        trained(tmp_path, device="cuda")
