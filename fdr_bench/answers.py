@@ -97,7 +97,7 @@ def read_answers(path: Path, ids: pyarrow.Array, *, finished: bool) -> tuple[Ans
         if not (inside and known) or table["id"].null_count:
             return False
         place = _places(table["id"], ids)
-        return bool((place >= 0).all()) and len(np.unique(place)) == len(place)
+        return bool((place >= 0).all()) and bool((np.bincount(place, minlength=1) <= 1).all())
 
     table = _load(path, schema, acceptable, _prediction_fault(ids), torn=not finished)
     place = _places(table["id"], ids)
@@ -196,14 +196,16 @@ def _walk(path: Path, fault: Fault, *, torn: bool) -> Iterator[Row]:
             try:
                 row = json.loads(line)
             except ValueError:
-                raise RunError(f"{path}, line {number}: not JSON. {_ADVICE}") from None
+                raise RunError(f"{path}, line {number}: not JSON. {_advice(path)}") from None
             reason = fault(row) if isinstance(row, dict) else "not an object"
             if reason:
-                raise RunError(f"{path}, line {number}: {reason}. {_ADVICE}")
+                raise RunError(f"{path}, line {number}: {reason}. {_advice(path)}")
             yield row
 
 
-_ADVICE = "Each line must be one JSON object as the runner writes it; remove this line and resume the run."
+def _advice(path: Path) -> str:
+    what = "this line" if path.name == "predictions.jsonl" else "the file"
+    return f"Each line must be one JSON object as the runner writes it; remove {what} and resume the run."
 
 
 def _repeated(row: Row, seen: set[str]) -> str | None:
