@@ -93,7 +93,7 @@ def float64(golden: Golden) -> Iterator[torch.nn.Module]:
     golden.detector.network.float()
 
 
-def test_preprocessed_tensors_agree(golden: Golden, record_property: Any) -> None:
+def test_preprocessed_tensors_agree(golden: Golden) -> None:
     worst = {}
     for variant, told in golden.figures["preprocess"].items():
         golden.use(variant)
@@ -102,33 +102,31 @@ def test_preprocessed_tensors_agree(golden: Golden, record_property: Any) -> Non
             name: figures["shape"] for name, figures in told["images"].items()
         }
         worst[variant] = max(differences(told["images"][name], array) for name, array in inputs.items())
-    record_property("largest differences", worst)
+    print("largest differences", worst)
     assert max(worst.values()) <= 1e-5, worst
 
 
-def test_logits_agree_in_float32_one_by_one_and_batched(golden: Golden, record_property: Any) -> None:
+def test_logits_agree_in_float32_one_by_one_and_batched(golden: Golden) -> None:
     worst = {}
     for variant, told in golden.figures["outputs"].items():
         golden.use(variant)
         inputs = golden.inputs()
         batches = [[name] for name in inputs] + pairs_of_one_shape(inputs)
         worst[variant] = max(largest_difference(golden, inputs, names, told) for names in batches)
-    record_property("largest differences", worst)
+    print("largest differences", worst)
     assert max(worst.values()) <= golden.tolerance, worst
 
 
-def test_logits_agree_in_float64(golden: Golden, float64: torch.nn.Module, record_property: Any) -> None:
-    check_float64(golden, record_property, costly=False)
+def test_logits_agree_in_float64(golden: Golden, float64: torch.nn.Module) -> None:
+    check_float64(golden, costly=False)
 
 
 @pytest.mark.slow
-def test_logits_of_the_other_images_agree_in_float64(
-    golden: Golden, float64: torch.nn.Module, record_property: Any
-) -> None:
-    check_float64(golden, record_property, costly=True)
+def test_logits_of_the_other_images_agree_in_float64(golden: Golden, float64: torch.nn.Module) -> None:
+    check_float64(golden, costly=True)
 
 
-def test_the_network_alone_agrees_on_noise(golden: Golden, record_property: Any) -> None:
+def test_the_network_alone_agrees_on_noise(golden: Golden) -> None:
     worst = {}
     for case, told in golden.figures["network_only"].items():
         noise = np.random.RandomState(told["input_seed"]).standard_normal(told["input_shape"]).astype(np.float32)
@@ -137,11 +135,11 @@ def test_the_network_alone_agrees_on_noise(golden: Golden, record_property: Any)
         # Noise moves logits further than photographs do, and rounding with them.
         scale = max(1.0, *np.abs(told["logit"]))
         worst[case] = float(np.abs(golden.logits(inputs) - told["logit"]).max()) / scale
-    record_property("largest differences", worst)
+    print("largest differences", worst)
     assert max(worst.values()) <= golden.tolerance, worst
 
 
-def test_the_authors_own_file_is_read_right(golden: Golden, record_property: Any) -> None:
+def test_the_authors_own_file_is_read_right(golden: Golden) -> None:
     if "outputs" not in golden.figures.get("official_weights", {}):
         pytest.skip("the fixture has no figures for the authors' own file")
     filled = golden.detector
@@ -152,11 +150,11 @@ def test_the_authors_own_file_is_read_right(golden: Golden, record_property: Any
         inputs = golden.inputs()
         worst[variant] = largest_difference(golden, inputs, pairs_of_one_shape(inputs)[0], told)
     golden.detector = filled
-    record_property("largest differences", worst)
+    print("largest differences", worst)
     assert max(worst.values()) <= 5e-5, worst  # these logits are about ten times larger than the filled head's
 
 
-def check_float64(golden: Golden, record_property: Any, *, costly: bool) -> None:
+def check_float64(golden: Golden, *, costly: bool) -> None:
     """Compare in float64, whose kernels are slow: the costly images, or the others.
 
     Costly are images of more than 100,000 px, and all but the last where the network has over 100 million parameters.
@@ -171,7 +169,7 @@ def check_float64(golden: Golden, record_property: Any, *, costly: bool) -> None
             if (array[0].size > 100_000 or (huge and name != last)) == costly:
                 logit = golden.detector.logits(torch.from_numpy(array[None]).double())
                 worst[variant, name] = abs(float(logit) - told[name]["logit_float64"][0])
-    record_property("largest differences", worst)
+    print("largest differences", worst)
     assert max(worst.values(), default=0.0) <= 1e-7, worst
 
 
