@@ -212,7 +212,8 @@ def _outside(listing: Listing, places: Mapping[str, Place], children: Mapping[st
                 raise DataError(
                     f"{listing.root}: the folder '{name}' ({len(images)} images in {path}) stands beside the class "
                     f"folder '{classes[0]}' and is itself no known class. Known spellings: {KNOWN_SPELLINGS} "
-                    "(any case, any leading number). Rename it or move it away"
+                    "(any case, any leading number). Rename it or move it away; fakes sorted by generator go into "
+                    "fake/<generator>"
                 )
         where = f"the folder {path}" if path else "the top folder"
         notes.append(f"{len(images)} image(s) in {where} stand in no class folder and are left out")

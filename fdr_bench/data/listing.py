@@ -83,7 +83,7 @@ def _walk(
     expected = holds_images(relative)
     for entry in _entries(path):
         name = stable_name(entry.name)
-        if not entry.is_dir():
+        if not _is_folder(entry):
             files.append((name, FileImage(entry.path, _size(entry))))
         elif expected and os.path.splitext(name.lower())[1] in IMAGE_ENDINGS:
             files.append((name, FileImage(entry.path, -1)))
@@ -112,6 +112,13 @@ def _entries(path: str) -> Iterator[os.DirEntry[str]]:
         raise DataError(
             f"{path}: the folder cannot be listed: {error.strerror}. Check its path and permissions"
         ) from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself, or into what may not be looked at
+        return False
 
 
 def _size(entry: os.DirEntry[str]) -> int:

@@ -191,6 +191,15 @@ def test_linked_folders_are_followed_but_not_in_a_circle(tmp_path):
     assert any("leads back" in note for note in dataset.notes)
 
 
+def test_a_link_to_itself_fails_as_a_sample(tmp_path):
+    grow(tmp_path, ["0_real/1.png"])
+    os.symlink("loop.png", tmp_path / "0_real" / "loop.png")
+    sample = opened(tmp_path).samples[1]
+    assert (sample.id, sample.image.size) == ("0_real/loop.png", -1)
+    with pytest.raises(ImageError, match="dangling link"):
+        sample.image.read()
+
+
 def test_a_pipe_fails_instead_of_waiting(tmp_path):
     (tmp_path / "0_real").mkdir()
     os.mkfifo(tmp_path / "0_real" / "pipe.png")
