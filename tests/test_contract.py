@@ -35,6 +35,6 @@ def test_an_installed_detector_keeps_the_contract(name, preset):
     except WeightsError as error:
         pytest.skip(f"{name}@{preset} has no weights here: {error}")
     results = run_selftest(factory, preset=preset, weights=weights)
-    assert {result.name: result.detail for result in results if not result.passed} == {}
+    assert {result.name: result.detail for result in results if result.passed is False} == {}
     contract = BASELINE_CHECKS if hasattr(factory, "predict_set") else DETECTOR_CHECKS
     assert set(contract) <= {result.name for result in results}

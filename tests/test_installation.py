@@ -26,6 +26,7 @@ class Environment:
     def __init__(self, folder: Path) -> None:
         venv.create(folder, with_pip=False, symlinks=True)
         self.python = folder / "bin" / "python"
+        self.cache = folder / "cache"
         library = sysconfig.get_paths()["purelib"]
         (site,) = folder.glob("lib/python*/site-packages")
         # addsitedir, as a bare path would not read the .pth file that an editable installation is.
@@ -35,7 +36,12 @@ class Environment:
         done = subprocess.run(
             [str(self.python), *arguments],
             cwd=cwd or self.python.parent,
-            env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+            env={
+                **os.environ,
+                "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+                "FDR_BENCH_CACHE": str(self.cache),
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
             capture_output=True,
             text=True,
             check=False,
@@ -65,7 +71,7 @@ def test_a_third_partys_package_adds_a_model_by_being_installed(environment, tmp
     assert row["package"] == "checkerboard-detector 0.3.0"
     assert row["note"] is None
     results = json.loads(environment.run("-m", "fdr_bench", "selftest", "checkerboard", "--json"))
-    assert all(result["passed"] for result in results), results
+    assert all(result["passed"] is not False for result in results), results
     environment.run("-m", "pip", "uninstall", "--quiet", "--yes", "checkerboard-detector")
     assert "checkerboard" not in environment.models()
 

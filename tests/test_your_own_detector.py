@@ -22,7 +22,7 @@ def test_the_file_on_the_page_is_a_detector_that_keeps_the_contract(tmp_path, mo
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "mine.py").write_text(blocks("python")[0])
     factory = load_file(f"{tmp_path}/mine.py:Smoothness")
-    assert {result.name: result.detail for result in run_selftest(factory) if not result.passed} == {}
+    assert {result.name: result.detail for result in run_selftest(factory) if result.passed is False} == {}
 
 
 def test_the_card_on_the_page_can_be_made():

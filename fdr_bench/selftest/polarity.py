@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fdr_bench.selftest.result import CheckResult, Violation, judged, predict
+from fdr_bench.selftest.result import CheckResult, Inapplicable, Violation, judged, predict
 from fdr_bench.types import Detector, Label
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _Z = 2.326
 def fakes_score_higher(detector: Detector, labelled: Sequence[tuple[Image, Label]]) -> CheckResult:
     """Check that fakes do not score significantly lower than reals (AUROC below 0.5 at the 1 % level).
 
-    The statistic is Mann-Whitney's with its normal approximation; ties count half. It does not apply, and passes, with
+    The statistic is Mann-Whitney's with its normal approximation; ties count half. It does not apply with
     fewer than 5 scored images of a label.
     """
     name = "a high score means fake"
@@ -34,7 +34,7 @@ def fakes_score_higher(detector: Detector, labelled: Sequence[tuple[Image, Label
                     scores[label].append(float(prediction.score))
         reals, fakes = scores["real"], scores["fake"]
         if min(len(reals), len(fakes)) < 5:
-            return f"does not apply: needs 5 scored images a label, got {len(reals)} real and {len(fakes)} fake"
+            raise Inapplicable(f"needs 5 scored images a label, got {len(reals)} real and {len(fakes)} fake")
         area = _auroc(fakes, reals)
         deviation = math.sqrt((len(fakes) + len(reals) + 1) / (12 * len(fakes) * len(reals)))
         if area < 0.5 - _Z * deviation:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class CheckResult(NamedTuple):
-    """One check: `detail` says what was seen, or that it does not apply, or else what is wrong and what to do."""
+    """One check: `passed` is None where it does not apply; `detail` says what was seen or is wrong."""
 
     name: str
-    passed: bool
+    passed: bool | None
     detail: str
 
 
@@ -39,6 +39,10 @@ class Violation(Exception):
     """The contract is broken; the message says how. Only raised and caught within the self-test."""
 
 
+class Inapplicable(Exception):
+    """The check says nothing of this detector; the message says why. Only raised and caught within the self-test."""
+
+
 DetectorCheck = Callable[[Detector, Conditions], CheckResult]
 
 
@@ -46,6 +50,8 @@ def judged(name: str, check: Callable[[], str]) -> CheckResult:
     """Run `check`, which returns what it saw or raises; whatever a plugin raises is the reason of the failure."""
     try:
         return CheckResult(name, True, check())
+    except Inapplicable as reason:
+        return CheckResult(name, None, str(reason))
     except Violation as violation:
         return CheckResult(name, False, str(violation))
     except Exception as error:  # foreign code may raise anything; it must not end the other checks

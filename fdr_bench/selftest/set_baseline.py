@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from fdr_bench.selftest.detector import answer_fault
-from fdr_bench.selftest.result import CheckResult, Violation, check_count, first_difference, judged
+from fdr_bench.selftest.result import CheckResult, Inapplicable, Violation, check_count, first_difference, judged
 from fdr_bench.types import FileMetadata, Prediction, SetBaseline
 
 BaselineCheck = Callable[[SetBaseline], CheckResult]
@@ -85,7 +85,7 @@ def _groups(baseline: SetBaseline) -> str:
     fakes = [score for score, label in pairs_scored if label]
     reals = [score for score, label in pairs_scored if not label]
     if not fakes or not reals:
-        return "no scores to judge by"
+        raise Inapplicable("it gives no scores to judge by")
     area = sum((f > r) + 0.5 * (f == r) for f in fakes for r in reals) / (len(fakes) * len(reals))
     # Twins carry one label, so the independent draws are the pairs, half as many as the scores.
     deviation = math.sqrt((pairs + 1) / (12 * (len(fakes) / 2) * (len(reals) / 2)))
