@@ -12,10 +12,9 @@ import hashlib
 import io
 import math
 import struct
+import threading
 import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TypeAlias
 
 import numpy as np
@@ -47,15 +46,13 @@ def decode(payload: bytes, location: str) -> DecodedImage:
     """Decode one image file's bytes into 8-bit RGB without its metadata.
 
     `payload` is the whole file, `location` the name that messages give. Reads the bytes once; memory peaks at about
-    8 bytes a pixel (decoded plus a plain copy). Not for several threads at once: Pillow's warnings are muted meanwhile.
+    8 bytes a pixel (decoded plus a plain copy). Threads may call it at once.
     Raises `ImageError` with the reason: no bytes, no known format, truncated or damaged, more than `MAX_PIXELS`,
     or more than 8 bits a channel in one channel, which Pillow would clip to white instead of scaling.
     """
     if not payload:
         raise ImageError(f"{location}: the file is empty (0 bytes)")
-    with warnings.catch_warnings(), _strict_loading():
-        # What Pillow warns of (odd EXIF, large images, byte transparency) leaves the pixels as they are.
-        warnings.simplefilter("ignore")
+    with _pillow:
         try:
             with Image.open(io.BytesIO(payload), formats=_formats()) as opened:
                 _refuse(opened, location)
@@ -154,15 +151,38 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-@contextmanager
-def _strict_loading() -> Iterator[None]:
-    """Have truncated files refused even where a plugin switched Pillow to fill them up with grey."""
-    lenient = ImageFile.LOAD_TRUNCATED_IMAGES
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
-    try:
-        yield
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = lenient
+class _PillowSettings:
+    """Pillow's process-wide switches while anything decodes; the last of several threads puts them back.
+
+    Its warnings are muted: what they tell (odd EXIF, large images, byte transparency) leaves the pixels as they are.
+    Truncated files are refused even where a plugin switched Pillow to fill them up with grey.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._warnings = warnings.catch_warnings()
+        self._lenient = False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._warnings = warnings.catch_warnings()
+                self._warnings.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+                self._lenient = ImageFile.LOAD_TRUNCATED_IMAGES
+                ImageFile.LOAD_TRUNCATED_IMAGES = False
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                ImageFile.LOAD_TRUNCATED_IMAGES = self._lenient
+                self._warnings.__exit__(None, None, None)
+
+
+_pillow = _PillowSettings()
 
 
 def _refuse(opened: Image.Image, location: str) -> None:

@@ -8,6 +8,8 @@ import pickle
 import resource
 import subprocess
 import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -87,6 +89,23 @@ def test_truncation_fails_even_where_a_plugin_made_pillow_lenient(monkeypatch):
     with pytest.raises(ImageError, match="truncated"):
         decode(payload[: len(payload) // 2], "x")
     assert ImageFile.LOAD_TRUNCATED_IMAGES is True
+
+
+def test_threads_decode_at_once_and_leave_pillows_settings_as_they_were(awkward, monkeypatch):
+    root, _ = awkward
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    before = list(warnings.filters)
+    samples = open_dataset(f"folders:{root}").samples * 4
+
+    def outcome(sample):
+        try:
+            return hashlib.sha256(decode(sample.image.read(), "x").pixels.tobytes()).hexdigest()
+        except ImageError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(outcome, samples)) == [outcome(sample) for sample in samples]
+    assert warnings.filters == before and ImageFile.LOAD_TRUNCATED_IMAGES is True
 
 
 @pytest.mark.parametrize("limit", [None, 89_478_485])
