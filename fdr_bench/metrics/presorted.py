@@ -23,7 +23,7 @@ from fdr_bench.metrics.detection import NAN, Booleans, Floats, allowed_alarms
 from fdr_bench.metrics.resampling import Counts, Indices, Weights
 
 Number = TypeVar("Number", np.int32, np.float64)
-BLOCK = 1 << 15  # distinct scores worked on at once in float64, so that they stay in the cache
+BLOCK = 1 << 13  # distinct scores worked on at once in float64: in the cache, and too few for BLAS to start threads
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,8 +122,8 @@ def ranked_values(
         some = slice(start, start + BLOCK)
         weight, true = fakes[:, some].astype(np.float64), hits[:, 1:][:, some]
         # The denominator is zero only above the first drawn image, where the fakes' weight is zero too.
-        gained += np.einsum("bk,bk->b", weight, true / np.maximum(true + reached[:, some], 1))
-        lost += np.einsum("bk,bk->b", weight, (above[:, some] + reached[:, some]).astype(np.float64))
+        gained += np.vecdot(weight, true / np.maximum(true + reached[:, some], 1))
+        lost += np.vecdot(weight, (above[:, some] + reached[:, some]).astype(np.float64))
     absent = (positives == 0) | (negatives == 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         values = {
@@ -198,13 +198,13 @@ def calibration_terms(scored: Pool, fake: bool) -> CalibrationTerms:
     return CalibrationTerms(gap, gap**2, bins[starts], starts)
 
 
-def calibration_sums(weights: Weights | Counts, terms: CalibrationTerms) -> Calibration:
-    """Sum the terms under each resample's `weights: (B, K)`."""
+def calibration_sums(weights: Weights | Counts, drawn: Counts, terms: CalibrationTerms) -> Calibration:
+    """Sum the terms under each resample's `weights: (B, K)`, which add up to `drawn: (B,)`."""
     gap = np.zeros((len(weights), BINS))
     gap[:, terms.bins] = np.add.reduceat(weights * terms.gap, terms.starts, axis=1)
     # einsum and not a matrix product: the threads of BLAS would get in the way of ours.
     squared = np.einsum("bk,k->b", weights, terms.squared)
-    return Calibration(gap, squared, weights.sum(axis=1, dtype=np.float64))
+    return Calibration(gap, squared, drawn.astype(np.float64))
 
 
 def calibration_values(parts: Sequence[Calibration]) -> dict[str, Floats]:

@@ -94,6 +94,9 @@ class Presorted:
         alone = {key[0]: found for key, found in self._pools.items() if len(key) == 1}
         self._fakes = frozenset(cell for part in cells.slices for cell in part.fakes)
         self._terms = {cell: calibration_terms(found, cell in self._fakes) for cell, found in alone.items()}
+        self._unscored = [
+            start + np.flatnonzero(~scored[start:stop]) for start, stop in pairwise(cells.bounds.tolist())
+        ]
         self._cuts: dict[str, Mapping[int, int]] = {}
         if tuned_threshold is not None:
             self._cuts["tuned_right"] = {cell: found.above(tuned_threshold) for cell, found in alone.items()}
@@ -111,7 +114,9 @@ class Presorted:
         level = {key: found.weights(weight) for key, found in self._pools.items()}
         sums = {key: running(weights) for key, weights in level.items()}
         counts = self._counts(weight, sums)
-        calibrations = {cell: calibration_sums(level[cell,], terms) for cell, terms in self._terms.items()}
+        calibrations = {
+            cell: calibration_sums(level[cell,], sums[cell,][:, -1], terms) for cell, terms in self._terms.items()
+        }
         for number, part in enumerate(self._cells.slices):
             values = _counted_values(counts, part)
             inside = [calibrations[cell] for cell in (*part.reals, *part.fakes) if cell in calibrations]
@@ -131,27 +136,28 @@ class Presorted:
 
     def _counts(self, weight: Weights, sums: Mapping[Key, Counts]) -> dict[str, Floats]:
         """Return the drawn images of each cell that are reached, answered, scored, right …, `(B, C)` each."""
-        total = self._cell_sums(weight, None)
-        counts = {"reached": total, "answered": total, "right": total, "scored": np.zeros_like(total)}
+        scored = np.zeros((len(weight), len(self._unscored)))
         for cell in self._terms:
-            counts["scored"][:, cell] = sums[cell,][:, -1]
+            scored[:, cell] = sums[cell,][:, -1]
+        total = scored.copy()
+        for cell, others in enumerate(self._unscored):
+            total[:, cell] += weight[:, others].sum(axis=1, dtype=np.int32)
+        counts = {"scored": scored, "reached": total, "answered": total, "right": total}
         if "right" in self._cuts:
-            counts["answered"] = counts["scored"]
+            counts["answered"] = scored
         for name, mask in self._masks.items():
             counts[name] = self._cell_sums(weight, mask)
         for name, cuts in self._cuts.items():
             counts[name] = np.zeros_like(total)
             for cell, above in cuts.items():
                 called = sums[cell,][:, above]
-                counts[name][:, cell] = called if cell in self._fakes else sums[cell,][:, -1] - called
+                counts[name][:, cell] = called if cell in self._fakes else scored[:, cell] - called
         return counts
 
-    def _cell_sums(self, weight: Weights, mask: Booleans | None) -> Floats:
-        sums = np.zeros((len(weight), len(self._cells.bounds) - 1))
+    def _cell_sums(self, weight: Weights, mask: Booleans) -> Floats:
+        sums = np.zeros((len(weight), len(self._unscored)))
         for cell, (start, stop) in enumerate(pairwise(self._cells.bounds.tolist())):
-            inside = weight[:, start:stop]
-            chosen = inside if mask is None else inside * mask[start:stop]
-            sums[:, cell] = chosen.sum(axis=1, dtype=np.int32)
+            sums[:, cell] = (weight[:, start:stop] * mask[start:stop]).sum(axis=1, dtype=np.int32)
         return sums
 
 
