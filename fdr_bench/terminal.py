@@ -160,7 +160,7 @@ def inspection_tables(facts: Mapping[str, Any]) -> list[Table]:
     found = f"{copies['groups']} groups of identical files ({copies['images']} images)"
     crossing = f"{copies['across_labels']} across labels, {copies['across_generators']} across generators"
     rows = [["cannot be decoded", str(facts["failures"]["count"])], ["duplicates", f"{found}; {crossing}"]]
-    rows += [["", f"{each}"] for each in facts["failures"]["examples"]]
+    rows += [["", f"{each['id']}: {each['reason']}"] for each in facts["failures"]["examples"]]
     rows += [["note", note] for note in facts["notes"]]
     tables.append(("what to know", ["", "value"], rows))
     if facts["shortcuts"]:
