@@ -4,8 +4,8 @@
     scenes:train?generator=NAME&n=20000   half fakes of one generator, half reals
     scenes:val?generator=NAME&n=1000
 
-Options: size (pixels, 128), seed (0), fakes (a generator), reals, n (both classes together), generator (several: joined by
-+, or "all"), violation and fingerprint (strengths, 1). Made once, then read from the cache.
+Options: size (pixels, 128), seed (0), fakes (a generator), reals, n (both classes together), generator (several: joined
+by +, or "all"), violation and fingerprint (strengths, 1). Made once, then read from the cache.
 """
 
 from __future__ import annotations

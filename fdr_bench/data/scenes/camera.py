@@ -7,14 +7,14 @@ those from photographs; what it lacks is the sensor's mosaic, whose phase and al
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 BILINEAR_RB = (0.5, 1.0, 0.5)
-"""Separable kernel that fills red or blue in from one sample in four; green's is the cross of `_cross`."""
+"""Separable kernel that fills red or blue in from one sample in four; green's is a cross."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,22 +44,23 @@ def random_shot(random: np.random.Generator) -> Shot:
         exposure=random.uniform(0.88, 1.08),
         contrast=random.uniform(0.0, 0.35),
         phase=(int(random.integers(2)), int(random.integers(2))),
-        iso=random.uniform(0.6, 1.3),
+        iso=random.uniform(0.8, 1.4),
     )
 
 
 def photograph(light: Floats, shot: Shot, random: np.random.Generator) -> Floats:
-    """Return the picture (H, W, 3) in 0 to 255 that the camera takes of linear light: optics, mosaic, noise, development."""
+    """Return the picture (H, W, 3), 0 to 255, that the camera takes of linear light: optics, mosaic, noise, tone."""
     seen = _optics(light, shot)
     noisy = seen + _noise_level(seen, shot) * random.standard_normal(seen.shape, dtype=np.float32)
-    return _tone(np.stack([_fill_in(noisy[..., c], _sites(c, shot, noisy.shape), c) for c in range(3)], axis=-1), shot)
+    mosaic = [noisy[..., c] * _sites(c, shot, noisy.shape) for c in range(3)]
+    return _tone(np.stack([_spread(mosaic[c], c) for c in range(3)], axis=-1), shot)
 
 
 def imitate(light: Floats, shot: Shot, random: np.random.Generator) -> Developed:
-    """Return the look of `photograph` without a mosaic: its mean sharpness and its noise spectrum, the same everywhere."""
+    """Return the look of `photograph` without a mosaic: its mean sharpness and noise spectrum at every pixel."""
     seen = _optics(light, shot)
     noise = _noise_level(seen, shot) * random.standard_normal(seen.shape, dtype=np.float32)
-    # Filling in from a share d of the sites passes the kernel K times d of the signal and K² times d of the noise power.
+    # Filling in from a share d of the sites passes K·d of the signal and K²·d of the noise power (K: the kernel).
     density = (0.25, 0.5, 0.25)
     signal = np.stack([_spread(seen[..., c], c) * np.float32(density[c]) for c in range(3)], axis=-1)
     spread = np.stack([_spread(noise[..., c], c) * np.float32(density[c] ** 0.5) for c in range(3)], axis=-1)
@@ -68,7 +69,7 @@ def imitate(light: Floats, shot: Shot, random: np.random.Generator) -> Developed
 
 
 def blur(image: Floats, kernel: tuple[float, ...]) -> Floats:
-    """Filter rows and columns with a symmetric kernel of odd length; edges are mirrored. Works on (H, W) and (H, W, C)."""
+    """Filter rows and columns of (H, W) or (H, W, C) with a symmetric kernel of odd length; edges are mirrored."""
     reach = len(kernel) // 2
     out = image
     for axis in (0, 1):
@@ -92,7 +93,8 @@ def _optics(light: Floats, shot: Shot) -> Floats:
 
 def _noise_level(seen: Floats, shot: Shot) -> Floats:
     """Return the standard deviation of shot noise (growing with the root of light) and read noise, in linear light."""
-    return np.float32(shot.iso) * np.sqrt(np.maximum(seen, 0) * np.float32(0.0006) + np.float32(0.00002))
+    out: Floats = np.float32(shot.iso) * np.sqrt(np.maximum(seen, 0) * np.float32(0.0006) + np.float32(0.00002))
+    return out
 
 
 def _sites(channel: int, shot: Shot, shape: tuple[int, ...]) -> Floats:
@@ -109,10 +111,6 @@ def _sites(channel: int, shot: Shot, shape: tuple[int, ...]) -> Floats:
     return mask
 
 
-def _fill_in(values: Floats, sites: Floats, channel: int) -> Floats:
-    return _spread(values * sites, channel)
-
-
 def _spread(values: Floats, channel: int) -> Floats:
     """Apply the bilinear demosaicing kernel of a channel."""
     if channel != 1:
@@ -126,4 +124,5 @@ def _tone(linear: Floats, shot: Shot) -> Floats:
     """Return display values 0 to 255: gamma 2.2, then a share of an S-curve."""
     shown = np.clip(linear, 0, 1) ** np.float32(1 / 2.2)
     curve = shown * shown * (3 - 2 * shown)
-    return 255 * (shown + np.float32(shot.contrast) * (curve - shown))
+    out: Floats = 255 * (shown + np.float32(shot.contrast) * (curve - shown))
+    return out

@@ -1,15 +1,17 @@
 """Ten simulated generators: the traces that decoders leave, each scaled to be faint.
 
-Each function returns the picture as its decoder would give it. `fingerprint` keeps only as much of the change as a drawn
-PSNR allows, so that no trace is strong by accident. Sources of the traces: Odena et al., Deconvolution and Checkerboard
-Artifacts, Distill 2016; Durall et al., CVPR 2020 (spectra of up-sampling); Zhang et al., WIFS 2019 (replicas);
-Corvi et al., ICASSP 2023 (latent diffusion's grid); van den Oord et al., NeurIPS 2017 (vector quantisation).
+Each function returns the picture as its decoder would give it. `fingerprint` keeps only as much of the change as a
+drawn PSNR allows, so that no trace is strong by accident. Sources of the traces: Odena et al., Deconvolution and
+Checkerboard Artifacts, Distill 2016; Durall et al., CVPR 2020 (spectra of up-sampling); Zhang et al., WIFS 2019
+(replicas); Corvi et al., ICASSP 2023 (latent diffusion's grid); van den Oord et al., NeurIPS 2017 (codebooks).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from fdr_bench.data.scenes.camera import blur
 from fdr_bench.data.scenes.scene import stream
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 Decoder = Callable[[Floats, np.random.Generator], Floats]
 BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 PSNR_RANGE = (36.0, 41.5)
@@ -41,10 +43,10 @@ def nearest_upsampling(image: Floats, random: np.random.Generator) -> Floats:
 
 
 def bilinear_upsampling(image: Floats, random: np.random.Generator) -> Floats:
-    """Half-size features enlarged by interpolation, twice the correction where the lattice points lie."""
+    """Every other row and column, the rest interpolated: smoother off the lattice than on it."""
     doubled = np.zeros_like(image)
     doubled[::2, ::2] = image[::2, ::2]
-    return _interpolate(doubled)
+    return blur(doubled, (0.5, 1.0, 0.5))
 
 
 def dct_bottleneck(image: Floats, random: np.random.Generator) -> Floats:
@@ -58,7 +60,8 @@ def dct_bottleneck(image: Floats, random: np.random.Generator) -> Floats:
     latent = np.where(kept, latent, 0)
     back = np.einsum("ji,abcjk,kl->abcil", basis, latent, basis, optimize=["einsum_path", (0, 1), (0, 1)])
     flat = back.transpose(0, 3, 1, 4, 2).reshape(wide.shape)
-    return flat[4 : 4 + image.shape[0], 4 : 4 + image.shape[1]].astype(np.float32)
+    out: Floats = flat[4 : 4 + image.shape[0], 4 : 4 + image.shape[1]].astype(np.float32)
+    return out
 
 
 def iterative_denoising(image: Floats, random: np.random.Generator) -> Floats:
@@ -70,7 +73,7 @@ def iterative_denoising(image: Floats, random: np.random.Generator) -> Floats:
         smooth = smooth - detail * np.exp(-((detail / 9) ** 2))
     noise = random.standard_normal(image.shape[:2], dtype=np.float32)
     coarse = blur(noise, (0.25, 0.5, 0.25)) - blur(noise, BINOMIAL)
-    return smooth + (coarse * np.float32(7))[..., None]
+    return smooth + (coarse * np.float32(14))[..., None]
 
 
 def patch_vocabulary(image: Floats, random: np.random.Generator) -> Floats:
@@ -87,7 +90,8 @@ def patch_vocabulary(image: Floats, random: np.random.Generator) -> Floats:
     change[:size, :size] = (
         (coded - patches).reshape(size // 4, size // 4, 4, 4).transpose(0, 2, 1, 3).reshape(size, size)
     )
-    return image + change[..., None]
+    out: Floats = image + change[..., None]
+    return out
 
 
 def palette_collapse(image: Floats, random: np.random.Generator) -> Floats:
@@ -95,7 +99,8 @@ def palette_collapse(image: Floats, random: np.random.Generator) -> Floats:
     step = np.float32(14.0)
     shift = np.float32(random.uniform(0, 1))
     luma = blur(image.mean(axis=-1), (0.25, 0.5, 0.25)) / step + shift
-    return image + ((np.round(luma) - luma) * step)[..., None]
+    out: Floats = image + ((np.round(luma) - luma) * step)[..., None]
+    return out
 
 
 def lowpass_sharpen(image: Floats, random: np.random.Generator) -> Floats:
@@ -146,12 +151,15 @@ FAMILIES: MappingProxyType[str, str] = MappingProxyType(
 )
 
 
-def fingerprint(image: Floats, generator: str, random: np.random.Generator, *, strength: float = 1.0) -> Floats:
+def fingerprint(
+    image: Floats, generator: str, random: np.random.Generator, *, strength: float = 1.0, noise: float = math.inf
+) -> Floats:
     """Return the change (H, W, 3) that a generator's decoder makes to a picture in 0 to 255.
 
-    Its root mean square is set by a PSNR drawn from `PSNR_RANGE`; `strength` multiplies it (2 is 6 dB more).
+    Its root mean square is set by a PSNR drawn from `PSNR_RANGE`, but not above `noise`, the root mean square of a
+    photograph's noise in the same light, in which it has to hide; `strength` multiplies it (2 is 6 dB more).
     """
-    psnr = random.uniform(*PSNR_RANGE)
+    psnr = max(random.uniform(*PSNR_RANGE), min(20 * math.log10(255 / max(noise, 1e-3)), PSNR_RANGE[1]))
     change = GENERATORS[generator](image, random) - image
     target = strength * 255 * 10 ** (-psnr / 20)
     present = float(np.sqrt(np.mean(change * change, dtype=np.float64)))
@@ -172,15 +180,12 @@ def _halve(image: Floats) -> Floats:
     return (wide[::2, ::2] + wide[1::2, ::2] + wide[::2, 1::2] + wide[1::2, 1::2]) / 4
 
 
-def _interpolate(doubled: Floats) -> Floats:
-    return blur(doubled, (0.5, 1.0, 0.5))
-
-
 def _dct_basis() -> Floats:
     k, n = np.mgrid[:8, :8]
     basis = np.cos(np.pi * (2 * n + 1) * k / 16) * 0.5
     basis[0] *= np.sqrt(0.5)
-    return basis.astype(np.float32)
+    out: Floats = basis.astype(np.float32)
+    return out
 
 
 def _codebook() -> Floats:
@@ -189,4 +194,5 @@ def _codebook() -> Floats:
     patches[:, 1:] += patches[:, :-1].copy()
     flat = patches.reshape(48, 16)
     flat -= flat.mean(axis=1, keepdims=True)
-    return flat / np.sqrt((flat * flat).sum(axis=1, keepdims=True))
+    out: Floats = flat / np.sqrt((flat * flat).sum(axis=1, keepdims=True))
+    return out

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fdr_bench.data.scenes.scene import Scene, Solid
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 Points = Sequence[Floats]
+"""Three coordinates, each (N,) or a single number for all."""
 NEAR = np.float32(1e-3)
 """Hits nearer than a millimetre are the surface that a shadow ray starts on."""
 
@@ -36,7 +38,7 @@ def shadowed(scene: Scene, point: Points, solid: NDArray[np.int8]) -> NDArray[np
         if not caster.casts_shadow:
             continue
         light = caster.shadow_light or scene.light
-        toward = [np.float32(value) for value in light]
+        toward = [np.array(value, dtype=np.float32) for value in light]
         near = _candidates(caster, point, toward)
         near = near[(solid[near] != number) & ~dark[near]]
         if near.size:
@@ -94,7 +96,7 @@ def _candidates(solid: Solid, origin: Points, direction: Points) -> NDArray[np.i
 
 
 def _turn(solid: Solid, vector: Points) -> tuple[Floats, Floats, Floats]:
-    """Rotate from world axes into the solid's: back by its lean about the view axis, then by its yaw about the vertical."""
+    """Rotate from world axes into the solid's: its lean about the view axis undone, then its yaw about the vertical."""
     x, y, z = vector
     if solid.lean:
         cosine, sine = np.float32(math.cos(solid.lean)), np.float32(math.sin(solid.lean))

@@ -31,7 +31,7 @@ def expand(template: str, random: Random, slots: Mapping[str, str]) -> str:
 
 
 def noun_phrase(solid: Solid, random: Random) -> str:
-    """Name a solid by its colour and shape, at times with its size or material: "red ball", "large striped blue box"."""
+    """Name a solid by colour and shape, at times with its size or material: "red ball", "striped blue box"."""
     words = [solid.colour, pick(random, NOUNS[solid.shape])]
     draw = random.random()
     if draw < 0.3:
@@ -74,9 +74,11 @@ def caption(scene: Scene, random: Random) -> str:
     template = pick(
         random,
         (
-            "{solids} {verb} on a {ground} [floor|ground|surface] under a {sky} sky, lit by {light} light from the {side}.",
+            "{solids} {verb} on a {ground} [floor|ground|surface] under a {sky} sky, "
+            "lit by {light} light from the {side}.",
             "[in {light} light|under {light} sunlight] from the {side}, {solids} {verb} on a {ground} [floor|ground].",
-            "[the picture shows|we see|this is a view of] {solids} on a {ground} [floor|ground]; the {light} light comes from the {side}.",
+            "[the picture shows|we see|this is a view of] {solids} on a {ground} [floor|ground]; "
+            "the {light} light comes from the {side}.",
             "a {ground} [ground|floor] with {solids}, a {sky} sky above and {light} light from the {side}.",
         ),
     )
@@ -147,7 +149,7 @@ def chain_of_thought(caption_text: str, attributes: Mapping[str, str | None], fa
 def question(random: Random) -> str:
     """Return one phrasing of the task's question, with the image's place in front."""
     text = expand(
-        "[is this image real or fake|was this image photographed or generated|decide whether this image is real or fake]? "
+        "[is this image real or fake?|was this image photographed or generated?|decide if this image is real or fake.] "
         "[describe it, reason step by step|give a description and step-by-step reasons] about "
         "[low-level and high-level evidence|its details and its sense], and [conclude|end] with "
         '"This image is real." or "This image is fake."',

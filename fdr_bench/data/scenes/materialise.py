@@ -16,7 +16,7 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -129,7 +129,7 @@ def _dump(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _make_all(make: partial[Record], jobs: list[tuple[str, int]]) -> Iterator[Record]:
+def _make_all(make: Callable[[tuple[str, int]], Record], jobs: list[tuple[str, int]]) -> Iterator[Record]:
     """Yield the records in the jobs' order, made in processes of their own where that pays."""
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if len(jobs) <= SERIAL or workers == 1 or multiprocessing.current_process().daemon:

@@ -1,13 +1,13 @@
 """Vectorised ray casting in NumPy: one ray a pixel, four more where the picture has an edge.
 
-Every solid is convex, so that a ray meets it in one interval; a cut is one more half-space. Single precision throughout.
+Every solid is convex, so that a ray meets it in one interval; a cut is one more half-space. Single precision.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from fdr_bench.data.scenes.intersect import first_hit, local_point, normal_at, s
 from fdr_bench.data.scenes.scene import COLOURS, GROUND_COLOURS, WARMTHS, Scene, Solid, Vector, stream
 from fdr_bench.data.scenes.surface import Noise, ground_albedo, solid_albedo
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 SKY, GROUND = -2, -1
 HORIZON: Vector = (0.74, 0.78, 0.82)
 SUBSAMPLES = ((-0.125, -0.375), (0.375, -0.125), (-0.375, 0.125), (0.125, 0.375))
@@ -24,7 +24,7 @@ SUBSAMPLES = ((-0.125, -0.375), (0.375, -0.125), (-0.375, 0.125), (0.125, 0.375)
 
 
 class Render(NamedTuple):
-    """Linear light, 0 upwards with white near 1, and what each pixel's central ray met: a solid's index, -1 ground, -2 sky."""
+    """Linear light, white near 1, and what each pixel's central ray met: a solid's index, -1 ground, -2 sky."""
 
     light: Floats  # (H, W, 3)
     solid: NDArray[np.int8]  # (H, W)
@@ -67,7 +67,7 @@ def _trace(scene: Scene, noise: Noise, x: Floats, y: Floats, size: int) -> tuple
     """Return the light (N, 3) along rays through the points (x, y) of the image, and what each met (N,)."""
     direction = _rays(scene, x, y, size)
     eye = (0.0, scene.eye_height, -scene.eye_distance)
-    origin = tuple(np.float32(value) for value in eye)
+    origin = [np.array(value, dtype=np.float32) for value in eye]
     distance, solid = first_hit(scene.solids, origin, direction)
     down = direction[1] < -1e-4
     to_ground = np.full_like(distance, np.inf)
@@ -119,7 +119,8 @@ def _sky(scene: Scene, noise: Noise, direction: Sequence[Floats], horizon: Float
     flat = 1.5 / (height + np.float32(0.12))
     cloud = noise.fractal(direction[0] * flat, direction[2] * flat)
     cover = (np.clip((cloud - 0.5) * 3, 0, 1) * np.float32(scene.clouds))[:, None]
-    return light + (np.float32(0.88) - light) * cover
+    out: Floats = light + (np.float32(0.88) - light) * cover
+    return out
 
 
 def _shade_ground(

@@ -1,13 +1,14 @@
 """Violations that are made in the picture: what goes wrong with an outline or within a patch.
 
-Each takes the render, the solid's index or None, a place (x, y) in shares of the picture or None, a strength about 1 and
-a random stream, and returns linear light (H, W, 3).
+Each takes the render, the solid's index or None, a place (x, y) in shares of the picture or None, a strength about 1
+and a random stream, and returns linear light (H, W, 3).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from fdr_bench.data.scenes.camera import blur
 from fdr_bench.data.scenes.render import Render
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 Place = tuple[float, float] | None
 Retouch = Callable[[Render, int | None, Place, float, np.random.Generator], Floats]
 BROAD = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
@@ -59,7 +60,8 @@ def bleeds(picture: Render, solid: int | None, place: Place, strength: float, ra
         spread, colour = blur(spread, BROAD), blur(colour, BROAD)
     share = np.clip(spread * 2, 0, 0.85) * (1 - mask) * np.float32(min(strength, 1.15))
     shown = colour / np.maximum(spread, np.float32(1e-3))[..., None]
-    return picture.light * (1 - share[..., None]) + shown * share[..., None]
+    out: Floats = picture.light * (1 - share[..., None]) + shown * share[..., None]
+    return out
 
 
 def smeared(picture: Render, solid: int | None, place: Place, strength: float, random: np.random.Generator) -> Floats:
@@ -124,7 +126,8 @@ def _grow(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _soft(mask: NDArray[np.bool_]) -> Floats:
-    return np.minimum(blur(mask.astype(np.float32), (0.25, 0.5, 0.25)) * np.float32(1.4), 1)
+    out: Floats = np.minimum(blur(mask.astype(np.float32), (0.25, 0.5, 0.25)) * np.float32(1.4), 1)
+    return out
 
 
 def _patch(size: int, place: Place, random: np.random.Generator) -> Floats:
@@ -151,4 +154,5 @@ def _fetch(image: Floats, rows: Floats, columns: Floats) -> Floats:
     v, u = (rows - top)[..., None], (columns - left)[..., None]
     upper = image[top, left] * (1 - u) + image[top, right] * u
     lower = image[bottom, left] * (1 - u) + image[bottom, right] * u
-    return upper * (1 - v) + lower * v
+    out: Floats = upper * (1 - v) + lower * v
+    return out

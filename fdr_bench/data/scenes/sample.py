@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fdr_bench.data.scenes.camera import Shot, imitate, photograph, random_shot
+from fdr_bench.data.scenes.camera import imitate, photograph, random_shot
 from fdr_bench.data.scenes.generators import fingerprint
 from fdr_bench.data.scenes.language import (
     authenticity_attributes,
@@ -23,10 +25,12 @@ from fdr_bench.data.scenes.render import render
 from fdr_bench.data.scenes.scene import VERSION, Scene, random_scene, stream
 from fdr_bench.data.scenes.violations import Violation, violate
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
+NOISE_SHARE = 0.8
+"""A trace has at most this share of the root mean square of the noise."""
 CAMERA = "camera"
 """The source of captured images, where a generated one has its generator's name."""
-GRAIN_RANGE = (0.25, 2.0)
+GRAIN_RANGE = (0.05, 2.2)
 """By how much a generator's grain may be scaled to bring a file to a photograph's size."""
 
 
@@ -61,15 +65,6 @@ class SceneSample(NamedTuple):
     chain_of_thought: str
 
 
-class Stages(NamedTuple):
-    """A generated picture on its way, in 0 to 255: without grain and trace, the grain, the trace, and how it is written."""
-
-    clean: Floats
-    grain: Floats
-    trace: Floats
-    encoding: Encoding
-
-
 def make_sample(recipe: Recipe, source: str, index: int) -> SceneSample:
     """Return sample `index` of a source: `CAMERA` or a generator's name."""
     key = (VERSION, recipe.seed, recipe.split, source, index)
@@ -77,15 +72,18 @@ def make_sample(recipe: Recipe, source: str, index: int) -> SceneSample:
     shot = random_shot(stream("shot", *key))
     encoding = _random_encoding(stream("encoding", *key))
     words = stream("words", *key)
+    facts: tuple[Violation, ...] = ()
+    regions: dict[str, NDArray[np.bool_]] = {}
     if source == CAMERA:
         light = render(scene, recipe.size).light
         jpeg = encode(photograph(light, shot, stream("sensor", *key)), encoding)
-        attributes, facts, regions = authenticity_attributes(scene, words), (), {}
+        attributes = authenticity_attributes(scene, words)
     else:
         violated = violate(scene, recipe.size, stream("violation", *key), strength=recipe.violation_strength)
-        stages = develop(violated.light, shot, encoding, source, key, recipe.fingerprint_strength)
-        size = len(encode(photograph(violated.light, shot, stream("twin", *key)), encoding))
-        jpeg = _match_size(stages, size)
+        twin = encode(photograph(violated.light, shot, stream("twin", *key)), encoding)
+        clean, grain = imitate(violated.light, shot, stream("grain", *key))
+        synthesise = partial(decode, clean, grain, source, key, recipe.fingerprint_strength)
+        jpeg = _match_size(synthesise, encoding, len(twin))
         scene, facts, regions = violated.scene, violated.violations, violated.regions
         attributes = forgery_attributes(scene, facts, words)
     text = caption(scene, words)
@@ -93,13 +91,15 @@ def make_sample(recipe: Recipe, source: str, index: int) -> SceneSample:
     return SceneSample(jpeg, scene, text, attributes, facts, regions, question(words), thoughts)
 
 
-def develop(
-    light: Floats, shot: Shot, encoding: Encoding, generator: str, key: tuple[object, ...], strength: float
-) -> Stages:
-    """Return a generator's rendition of linear light before it is written."""
-    clean, grain = imitate(light, shot, stream("grain", *key))
-    trace = fingerprint(clean + grain, generator, stream("fingerprint", *key), strength=strength)
-    return Stages(clean, grain, trace, encoding)
+def decode(
+    clean: Floats, grain: Floats, generator: str, key: tuple[object, ...], strength: float, gain: float
+) -> Floats:
+    """Return what a generator's decoder gives for a picture and `gain` times its grain, in 0 to 255."""
+    picture = clean + np.float32(gain) * grain
+    noise = float(np.sqrt(np.mean(grain * grain, dtype=np.float64)))
+    return picture + fingerprint(
+        picture, generator, stream("fingerprint", *key), strength=strength, noise=NOISE_SHARE * noise
+    )
 
 
 def encode(image: Floats, encoding: Encoding) -> bytes:
@@ -119,20 +119,28 @@ def _random_encoding(random: np.random.Generator) -> Encoding:
     return Encoding(int(random.integers(85, 97)), 0 if random.random() < 0.5 else 2)
 
 
-def _match_size(stages: Stages, target: int) -> bytes:
+def _match_size(synthesise: Callable[[float], Floats], encoding: Encoding, target: int) -> bytes:
     """Scale the grain until the file is as long as a photograph of the same scene with the same settings would be.
 
-    Without this a trace that adds or removes detail would show in the number of bytes alone.
+    Without this a trace that adds or removes detail would show in the number of bytes alone. The first step is a guess,
+    the others draw a line through the two nearest tries.
     """
-    low, high = GRAIN_RANGE
+    tries: list[tuple[int, float, bytes]] = []
     gain = 1.0
-    best = b""
-    for _ in range(6):
-        jpeg = encode(stages.clean + np.float32(gain) * stages.grain + stages.trace, stages.encoding)
-        if not best or abs(len(jpeg) - target) < abs(len(best) - target):
-            best = jpeg
-        if abs(len(jpeg) - target) <= target // 200:
+    for _ in range(5):
+        jpeg = encode(synthesise(gain), encoding)
+        tries.append((len(jpeg) - target, gain, jpeg))
+        tries.sort(key=lambda one: abs(one[0]))
+        if abs(tries[0][0]) <= target // 160:
             break
-        low, high = (gain, high) if len(jpeg) < target else (low, gain)
-        gain = (low * high) ** 0.5
-    return best
+        if len(tries) == 1:
+            gain = gain * (target / len(jpeg)) ** 3
+        else:
+            (near, near_gain, _), (far, far_gain, _) = tries[:2]
+            slope = (far - near) / (far_gain - near_gain)
+            # Where the two say nothing of the slope, step the way that more grain makes more bytes.
+            gain = near_gain - near / slope if slope > 0 else near_gain * (0.8 if near > 0 else 1.25)
+        gain = min(max(gain, GRAIN_RANGE[0]), GRAIN_RANGE[1])
+        if any(gain == tried for _, tried, _ in tries):
+            break
+    return tries[0][2]

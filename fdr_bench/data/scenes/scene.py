@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-VERSION = "1"
+VERSION = "2"
 """Part of every set's identity: it changes whenever a pixel or a word of any sample does."""
 
 T = TypeVar("T")
@@ -186,9 +186,12 @@ def _random_solid(random: np.random.Generator, colour: str, second_colour: str) 
 
 def _apart(one: Solid, other: Solid) -> bool:
     """Whether two solids neither touch nor hide each other for the most part."""
-    gap = math.hypot(one.x - other.x, one.z - other.z) > 1.3 * (one.radius + other.radius) + 0.1
-    # The viewer looks along z: what differs in x alone is seen side by side.
-    return gap and abs(one.x - other.x) > 0.75 * (one.radius + other.radius)
+    if math.hypot(one.x - other.x, one.z - other.z) < 1.3 * (one.radius + other.radius) + 0.1:
+        return False
+    # As seen from seven metres: apart by most of their widths, so that the farther one shows beside the nearer.
+    one_depth, other_depth = one.z + 7, other.z + 7
+    seen_apart = abs(one.x / one_depth - other.x / other_depth)
+    return seen_apart > 0.75 * (one.radius / one_depth + other.radius / other_depth)
 
 
 def azimuth_of(light: Vector) -> float:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fdr_bench.data.scenes.scene import Scene, Solid
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 
 
 class Noise:
@@ -114,4 +114,7 @@ def solid_albedo(solid: Solid, noise: Noise, inside: Sequence[Floats]) -> Shares
 
 def _wave(position: Floats) -> Floats:
     """Return bands of equal width with soft rims, one dark and one light a unit."""
-    return np.clip((np.abs(position % 1 - 0.5) - np.float32(0.25)) * 12 + np.float32(0.5), 0, 1).astype(np.float32)
+    out: Floats = np.clip((np.abs(position % 1 - 0.5) - np.float32(0.25)) * 12 + np.float32(0.5), 0, 1).astype(
+        np.float32
+    )
+    return out

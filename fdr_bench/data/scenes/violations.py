@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from fdr_bench.data.scenes.render import Render, render
 from fdr_bench.data.scenes.retouch import RETOUCHES
 from fdr_bench.data.scenes.scene import Scene, Solid, azimuth_of, elevation_of, sun
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 
 LIGHTING = "Inconsistent Lighting and Shadows"
@@ -113,7 +113,7 @@ def changed_pixels(before: Floats, after: Floats) -> Mask:
 
 
 def alter(scene: Scene, fact: Violation) -> Scene:
-    """Return the scene with a violation of lighting, texture or semantics built in; the same scene where it cannot be."""
+    """Return the scene with a violation of lighting, texture or semantics in it; the same where it cannot be."""
     if fact.solid is None:
         return scene
     changed = _ALTERATIONS[fact.kind](scene, scene.solids[fact.solid], fact)
@@ -197,7 +197,13 @@ def _sinks(scene: Scene, solid: Solid, fact: Violation) -> Solid:
     apart = math.hypot(apart_x, apart_z)
     # Side by side as the viewer sees them, overlapping by a fifth to a half of the smaller one's width.
     near = solid.radius + other.radius - (0.5 + 0.7 * min(fact.strength, 1.0)) * min(solid.radius, other.radius)
-    return replace(solid, x=other.x + apart_x / apart * near, z=other.z + apart_z / apart * near)
+    moved = replace(solid, x=other.x + apart_x / apart * near, z=other.z + apart_z / apart * near)
+    clear = all(
+        math.hypot(third.x - moved.x, third.z - moved.z) > 1.2 * (third.radius + moved.radius)
+        for third in scene.solids
+        if third is not solid and third is not other
+    )
+    return moved if clear else solid
 
 
 def _cut_off(scene: Scene, solid: Solid, fact: Violation) -> Solid:
@@ -208,7 +214,12 @@ def _leans(scene: Scene, solid: Solid, fact: Violation) -> Solid:
     if solid.shape == "sphere":
         return solid
     tilt = math.radians(18 + 16 * min(fact.strength, 1.4))
-    return replace(solid, lean=tilt if solid.phase < 0.5 else -tilt, lift=solid.radius * math.sin(tilt) * 0.8)
+    reach = solid.radius
+    if solid.shape == "box":
+        reach *= math.cos(solid.yaw) + math.sin(solid.yaw)
+    # The lowest point of its rim stays on the ground.
+    lift = solid.height / 2 * (math.cos(tilt) - 1) + reach * math.sin(tilt)
+    return replace(solid, lean=tilt if solid.phase < 0.5 else -tilt, lift=lift)
 
 
 _ALTERATIONS: dict[str, Callable[[Scene, Solid, Violation], Solid]] = {
