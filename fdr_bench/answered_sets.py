@@ -96,7 +96,7 @@ class Tuning:
         self._tested = plan
         self._run = validation
         self._plan = None if validation is None else read_plan(validation)
-        self._found: dict[tuple[str, str], float | str] = {}
+        self._found: dict[tuple[str, ...], float | str] = {}
 
     def threshold(self, model: str, dataset: str) -> float | str:
         """Return the threshold for `model` on the tested `dataset`, or why there is none.
@@ -112,14 +112,21 @@ class Tuning:
         sets = [name for name, fingerprint in self._plan.fingerprints.items() if fingerprint != tested]
         if not sets:
             return "the validation run holds no other set than the tested one"
-        parts = [read_set(self._run, self._plan, name, [model]) for name in sets]
-        fake = np.concatenate([part.fake for part in parts])
-        score = np.concatenate([part.answers[model].score for part in parts])
-        scored = ~np.isnan(score)
-        threshold = best_threshold(fake[scored], score[scored])
-        if np.isnan(threshold):
-            return f"the validation run has scores of one class only: {census(fake[scored])}"
-        return threshold
+        if (model, *sets) not in self._found:
+            parts = [read_set(self._run, self._plan, name, [model]) for name in sets]
+            self._found[model, *sets] = _tuned(
+                [part.fake for part in parts], [part.answers[model].score for part in parts]
+            )
+        return self._found[model, *sets]
+
+
+def _tuned(fakes: Sequence[Booleans], scores: Sequence[NDArray[np.float64]]) -> float | str:
+    fake, score = np.concatenate(fakes), np.concatenate(scores)
+    scored = ~np.isnan(score)
+    if not scored.any():
+        return "the validation run has no scores of this model"
+    threshold = best_threshold(fake[scored], score[scored])
+    return f"the validation run has one class only: {census(fake[scored])}" if np.isnan(threshold) else threshold
 
 
 def census(fake: Booleans) -> str:

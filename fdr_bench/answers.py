@@ -129,8 +129,8 @@ def contents(images: Mapping[str, pyarrow.Array], count: int) -> NDArray[np.int6
         if pc.any(differing).as_py():
             where = pc.index(differing, True).as_py()
             raise RunError(
-                f"{model} saw other bytes of sample number {where + 1} than the models before it: the images changed "
-                "between two models of this run. Every model of a run must see the same files; run it anew."
+                f"{model} saw other bytes of the image on line {where + 1} of samples.jsonl than the models before it: "
+                "it changed between two models of this run. Every model must see the same files; run anew."
             )
         seen = pc.coalesce(seen, digests)
     codes = seen.dictionary_encode().indices

@@ -9,22 +9,23 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdr_bench.answered_sets import AnsweredSet, Tuning, census, read_plan, read_set
+from fdr_bench.answered_sets import AnsweredSet, Tuning, read_plan, read_set
 from fdr_bench.errors import UsageError
-from fdr_bench.metrics import METRICS, Metric
-from fdr_bench.metrics.resampling import clusters, percentile_interval, resampled
-from fdr_bench.metrics.sliced import Cells, Presorted, Slice, cells_of, macro_values
+from fdr_bench.metrics import METRICS
+from fdr_bench.metrics.resampling import alike_interval, clusters, percentile_interval, resampled
+from fdr_bench.metrics.sliced import Cells, Presorted, cells_of, macro_values
+from fdr_bench.scored_slices import View, macro_scores, slice_scores
 from fdr_bench.types import Interval, Score
 
 SCHEMA = 1
-Booleans = NDArray[np.bool_]
+SHARES = ("acc", "acc@strict", "real_acc", "fake_acc", "acc@validation", "failure_rate")  # of images, each right or not
 Floats = NDArray[np.float64]
 
 
@@ -53,8 +54,8 @@ def score_run(
     """Score every model on every set of a run, write scores.json atomically and return the scores.
 
     `validation` is another run of the same models; acc@validation uses the thresholds found there. 0 resamples: no
-    intervals. `threads` changes the time only (None: one a core). Raises `RunError` where the folder is no run or a
-    line of it is damaged.
+    intervals. `threads` changes the time only (None: one a core, up to eight). Raises `RunError` where the folder is no
+    run or a line of it is damaged.
     """
     if resamples < 0 or not 0 < level < 1:
         raise UsageError(f"{resamples} resamples at level {level}: expected 0 or more, and a level between 0 and 1.")
@@ -73,7 +74,7 @@ def score_run(
                 rows = int(answers.reached.sum())
                 partial.append({"model": model, "dataset": dataset, "rows": rows, "samples": len(answers.reached)})
         thresholds = {model: tuned.threshold(model, dataset) for model in models}
-        scores += score_set(this, plan.thresholds, thresholds, settings, threads or os.cpu_count() or 1)
+        scores += score_set(this, plan.thresholds, thresholds, settings, threads or min(os.cpu_count() or 1, 8))
     write_scores(run / "scores.json", plan.run, settings, validation, partial, scores)
     return scores
 
@@ -101,129 +102,6 @@ def score_set(
                 for row, found in zip(rows, intervals[model], strict=True)
             ]
     return [score for rows in table.values() for row in rows for score in row]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class View:
-    """One model's answers to one set beside the truth; every array is `(N,)`."""
-
-    this: AnsweredSet
-    model: str
-    called: Booleans
-    reached: Booleans
-    answered: Booleans
-    scored: Booleans
-    score: Floats
-    states_verdicts: bool
-    tuned: float | str  # the threshold of the validation run, or why there is none
-
-    @staticmethod
-    def of(this: AnsweredSet, model: str, threshold: float, tuned: float | str) -> View:
-        """Collect the arrays of one model."""
-        answers = this.answers[model]
-        return View(
-            this=this,
-            model=model,
-            called=answers.called(threshold),
-            reached=answers.reached,
-            answered=answers.answered,
-            scored=~np.isnan(answers.score),
-            score=answers.score,
-            states_verdicts=bool((answers.verdict >= 0).any()),
-            tuned=tuned,
-        )
-
-    def population(self, metric: Metric) -> Booleans:
-        """Return the samples that `metric` is taken over, `(N,)`."""
-        if "answered" in metric.needs:
-            return self.reached
-        return self.scored if "score" in metric.needs else self.answered
-
-    def score_of(self, metric: Metric, part: str, value: float | str, counted: Booleans) -> Score:
-        """Return a `Score` over the samples `counted`, `(N,)`; a text as value is the reason why there is none."""
-        fake = self.this.fake
-        relevant = counted & (fake if metric.classes == "fake" else ~fake if metric.classes == "real" else True)
-        n = int((relevant & self.population(metric)).sum())
-        answered = self.answered if "answered" in metric.needs else self.population(metric)
-        missing = int((relevant & ~answered).sum())
-        return Score(
-            model=self.model,
-            dataset=self.this.dataset,
-            slice=part,
-            metric=metric.name,
-            value=None if isinstance(value, str) else value,
-            reason=value if isinstance(value, str) else None,
-            n=n,
-            n_missing=missing,
-        )
-
-
-def slice_scores(view: View, parts: Cells, part: Slice) -> list[Score]:
-    """Return every metric of one slice, in the order of `METRICS`."""
-    inside = np.zeros(len(view.score), dtype=np.bool_)
-    for cell in (*part.reals, *part.fakes):
-        inside[parts.bounds[cell] : parts.bounds[cell + 1]] = True
-    chosen = np.flatnonzero(inside)
-    chosen = chosen[np.argsort(-view.score[chosen], kind="stable")]  # sorted once for the functions that sort
-    fake = view.this.fake[chosen]
-    arrays = {
-        "fake": fake,
-        "called": view.called[chosen],
-        "score": view.score[chosen],
-        "answered": view.answered[chosen],
-    }
-    scores = []
-    for metric in METRICS.values():
-        population = view.population(metric)[chosen]
-        value: float | str = why_undefined(metric, view, fake, population, view.reached[chosen])
-        if not value:
-            arguments = [view.tuned if need == "threshold" else arrays[need][population] for need in metric.needs]
-            value = metric.function(*arguments)
-        scores.append(view.score_of(metric, part.name, value, inside))
-    return scores
-
-
-def why_undefined(metric: Metric, view: View, fake: Booleans, population: Booleans, reached: Booleans) -> str:
-    """Return why `metric` does not exist on a slice of n samples, each array `(n,)`; empty where it does."""
-    wanted = {"real": ~fake, "fake": fake}.get(metric.classes, np.ones_like(fake))
-    kind = f" {metric.classes}" if metric.classes in ("real", "fake") else ""
-    if not wanted.any():
-        return f"no{kind} images in this slice"
-    if not (wanted & reached).any():
-        return f"not reached yet: the run has no rows of these{kind} images"
-    if not (wanted & population).any():
-        if "score" in metric.needs and view.states_verdicts:
-            return "no scores: the model states verdicts only"
-        return f"no answers: the model answered none of {int(wanted.sum())}{kind} images"
-    if metric.classes == "both" and (not (fake & population).any() or not (~fake & population).any()):
-        where = "" if fake.all() or not fake.any() else " among the answered images"
-        return f"one class only{where}: {census(fake[population])}"
-    if "threshold" in metric.needs and isinstance(view.tuned, str):
-        return view.tuned
-    return ""
-
-
-def macro_scores(view: View, rows: Sequence[Sequence[Score]]) -> list[Score]:
-    """Return the unweighted mean of each metric over the generators where it is defined.
-
-    What has no fake (a source of reals under a name) is no generator. n counts each image of those generators once.
-    """
-    this = view.this
-    with_fakes = set(this.generator[this.fake].tolist())
-    scores = []
-    for column, metric in enumerate(METRICS.values()):
-        ones = {number: rows[number + 1][column] for number in sorted(with_fakes - {-1})}
-        values = {number: score.value for number, score in ones.items() if score.value is not None}
-        reasons = {score.reason for score in ones.values() if score.value is None}
-        if values:
-            value: float | str = float(np.mean(list(values.values())))
-        elif len(reasons) == 1:
-            value = str(reasons.pop())
-        else:
-            value = "undefined for every generator, for several reasons" if reasons else "no generator has fakes"
-        over = np.isin(this.generator, [-1, *(values or ones)])
-        scores.append(view.score_of(metric, "macro", value, over))
-    return scores
 
 
 def set_intervals(
@@ -264,14 +142,29 @@ def set_intervals(
             mine = np.concatenate([mine, macro_values(mine, defined)[:, None]], axis=1)
         found[model] = [
             [
-                None
-                if score.value is None or score.n < 2
-                else percentile_interval(mine[:, place, column], level=settings.level, method=settings.method)
+                interval_of(score, views[model], parts, mine[:, place, column], settings)
                 for column, score in enumerate(row)
             ]
             for place, row in enumerate(rows)
         ]
     return found
+
+
+def interval_of(score: Score, view: View, parts: Cells, values: Floats, settings: Settings) -> Interval | None:
+    """Return the interval of one score from its `values: (resamples,)`, or None where it has none.
+
+    A share of images all alike (ACC of 1, failure rate of 0 …) has the exact binomial one.
+    """
+    if score.value is None or score.n < 2:
+        return None
+    if score.metric not in SHARES or score.value not in (0.0, 1.0):
+        return percentile_interval(values, level=settings.level, method=settings.method)
+    part = next((part for part in parts.slices if part.name == score.slice), None)
+    if part is None:  # a mean over generators is no share of independent images
+        return None
+    metric = METRICS[score.metric]
+    counted = view.inside(parts, part) & view.wanted(metric) & view.population(metric)
+    return alike_interval(score.value, len(np.unique(view.this.content[counted])), level=settings.level)
 
 
 def write_scores(

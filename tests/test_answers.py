@@ -124,7 +124,7 @@ def test_models_that_saw_different_bytes_are_refused(tmp_path):
     answers = read_lines(predictions_of(run))
     answers[6]["image"] = digest("another file")
     write_lines(predictions_of(run), answers)
-    with pytest.raises(RunError, match="npr@scenes saw other bytes of sample number 7"):
+    with pytest.raises(RunError, match="npr@scenes saw other bytes of the image on line 7"):
         score_run(run, resamples=0)
 
 

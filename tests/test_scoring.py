@@ -198,7 +198,7 @@ def test_a_threshold_tuned_on_another_set_is_used(tmp_path):
         (None, "no validation run was given"),
         ({"seed": 1}, "the validation run holds no other set than the tested one"),
         ({"seed": 2, "models": ("univfd@scenes",)}, "the validation run has no model npr@scenes"),
-        ({"seed": 2, "verdicts_only": (MODEL,)}, "the validation run has scores of one class only: 0 real, 0 fake"),
+        ({"seed": 2, "verdicts_only": (MODEL,)}, "the validation run has no scores of this model"),
     ],
 )
 def test_without_a_proper_validation_run_the_tuned_accuracy_is_undefined(tmp_path, validation, reason):
@@ -223,3 +223,13 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(RunError, match="not the plan of a run"):
         score_run(tmp_path)
+
+
+def test_a_perfect_accuracy_is_not_certain(tmp_path):
+    run = make_run(tmp_path / "run", 40, ("constant",))
+    these = found(score_run(run, resamples=20), model="constant")
+    # All 20 reals are called real: (0.05 / 2) ^ (1 / 20) = 0.8316.
+    assert these["real_acc"].interval[:2] == pytest.approx((0.8316, 1.0), abs=1e-4)
+    assert these["real_acc"].interval.method == "exact binomial, 20 images alike"
+    assert these["failure_rate"].interval[:2] == pytest.approx((0.0, 1 - 0.025 ** (1 / 40)))
+    assert these["acc"].interval[:2] == (0.5, 0.5)  # the mixture is fixed and the answer constant

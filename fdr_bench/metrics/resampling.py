@@ -162,3 +162,14 @@ def percentile_interval(values: NDArray[np.float64], *, level: float, method: st
         return None
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high), level, method)
+
+
+def alike_interval(share: float, observations: int, *, level: float) -> Interval:
+    """Return the exact (Clopper-Pearson) interval of a share of 0 or 1 in `observations` independent images.
+
+    Resampling images that are all alike gives the share again and an interval of no width; the binomial distribution
+    knows what else would have shown them alike. In the closed form that 0 and 1 have, (1 - level) / 2 at each end.
+    """
+    far = ((1 - level) / 2) ** (1 / observations)
+    low, high = (far, 1.0) if share == 1.0 else (0.0, 1.0 - far)
+    return Interval(low, high, level, f"exact binomial, {observations} images alike")

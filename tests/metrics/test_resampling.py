@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from fdr_bench.metrics import resampling
-from fdr_bench.metrics.resampling import clusters, draw, percentile_interval, resampled, sample_weights
+from fdr_bench.metrics.resampling import alike_interval, clusters, draw, percentile_interval, resampled, sample_weights
 
 
 def plain(reals, fakes):
@@ -104,3 +104,10 @@ def test_no_interval_where_too_few_resamples_have_the_value():
     assert percentile_interval(np.array([1.0] * 94 + [np.nan] * 6), level=0.95, method="") is None
     assert percentile_interval(np.array([1.0] * 95 + [np.nan] * 5), level=0.95, method="") is not None
     assert percentile_interval(np.full(3, np.nan), level=0.95, method="") is None
+
+
+@pytest.mark.parametrize("observations", [1, 2, 50, 10_000])
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_share_of_images_all_alike_has_scipys_exact_interval(observations, share):
+    expected = stats.binomtest(int(share * observations), observations).proportion_ci(0.95, "exact")
+    assert alike_interval(share, observations, level=0.95)[:2] == pytest.approx((expected.low, expected.high))
