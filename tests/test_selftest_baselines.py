@@ -89,3 +89,18 @@ def test_a_set_baseline_that_needs_both_labels_is_caught():
 def test_the_selftest_is_light_to_import():
     assert "fdr_bench.selftest" in sys.modules
     assert import_is_light("fdr_bench.selftest").passed
+
+
+def test_a_set_baseline_that_gives_too_few_or_touches_its_lists_is_caught():
+    class Short(Prior):
+        def predict_set(self, files, fake, groups):
+            return super().predict_set(files, fake, groups)[:-1]
+
+    class Sorting(Prior):
+        def predict_set(self, files, fake, groups):
+            fake.sort()
+            return super().predict_set(files, fake, groups)
+
+    clause = "one prediction a file, and the lists left alone"
+    assert "39 predictions for 40 files" in failed(Short)[clause]
+    assert "changed the lists" in failed(Sorting)[clause]
