@@ -93,7 +93,6 @@ def _whereabouts(each: Weights, detector: str) -> str:
 def selftest(text: str, brought: Path | None, as_file: bool) -> list[CheckResult]:
     """Run the detector contract on a model, with its weights, on samples of the embedded benchmark."""
     from fdr_bench.data import open_dataset
-    from fdr_bench.data.sampling import sample_evenly
     from fdr_bench.images import decode
     from fdr_bench.selftest import run_selftest
 
@@ -101,7 +100,7 @@ def selftest(text: str, brought: Path | None, as_file: bool) -> list[CheckResult
     (candidate,), _ = resolving.candidates(names, files, {})
     preset = resolving.preset_of(candidate, None, "official" if brought else "scenes")
     resolved = resolving.resolve_model(candidate, preset, str(brought) if brought else None, "cpu", "")
-    samples = sample_evenly(open_dataset("scenes").samples, 120)
+    samples = open_dataset("scenes:test?fakes=6&reals=60").samples
     labelled = [(decode(each.image.read(), each.image.location).pixels, each.label) for each in samples]
     model = resolved.model
     return run_selftest(

@@ -67,6 +67,11 @@ def candidates(
             raise UsageError(
                 f"--weights names '{name}', which is not among the models of this run ({', '.join(known)})"
             )
+    names_found = [candidate.name for candidate in found]
+    for name in set(names_found):
+        targets = {candidate.target for candidate in found if candidate.name == name}
+        if len(targets) > 1:
+            raise UsageError(f"{' and '.join(sorted(targets))} are both called '{name}'; evaluate them in two runs")
     return found, broken
 
 
@@ -115,7 +120,7 @@ def resolve_model(
         {
             "detector": candidate.name,
             "version": card.version,
-            "plugin": _plugin_version(candidate.target),
+            "plugin": plugins.version_of(candidate.target),
             "preset": name,
             "view": asdict(preset.views[view]) if view else None,
             "weights": digest,
@@ -153,16 +158,6 @@ def _trained(path: Path) -> Preset | None:
     told = card.trained_on or {}
     trained_on = TrainedOn(dataset=told["dataset"], generators=tuple(told.get("generators", ()))) if told else None
     return Preset(trained_on=trained_on, parameters=card.parameters, views={"trained": card.view})
-
-
-def _plugin_version(target: str) -> str:
-    """Return what changes when a plugin's code may have: its package and version, or the sha256 of a lone file."""
-    if ".py:" in target:
-        return weights.file_sha256(Path(target.rpartition(":")[0]).expanduser())
-    name = target.rpartition("/")[2]
-    return ", ".join(
-        f"{row.distribution} {row.version}" for row in plugins.discover(plugins.DETECTORS) if row.name == name
-    )
 
 
 def content_hash(content: Any) -> str:
