@@ -57,7 +57,7 @@ class NPR(TorchDetector):
                     "tile_crop224": View(steps=(Tile(224), CenterCrop(224)), **IMAGENET),
                 },
                 trained_on=TrainedOn(dataset="ForenSynths (car, cat, chair, horse)", generators=("progan",)),
-                parameters=1_444_161,
+                parameters=1_437_761,
                 note="native is the README's setting for AIGCDetectBenchmark, tile_crop224 the one for GenImage",
             ),
             "scenes": scenes_preset("npr", view=CROP_128),
