@@ -146,7 +146,7 @@ def test_a_sample_costs_few_rays(monkeypatch):
     monkeypatch.setattr(rendering, "_trace", counting)
     for index in range(6):
         make_sample(RECIPE, list(GENERATORS)[index], index)
-    # One ray a pixel, four more at edges, and a few half-size looks for regions: under 3.5 rays a pixel at this size, fewer at larger ones.
+    # One ray a pixel, four more at edges, and a few half-size looks for regions; fewer at larger sizes.
     assert sum(rays) / (6 * 64 * 64) < 3.5
 
 

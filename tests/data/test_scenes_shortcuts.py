@@ -47,27 +47,36 @@ def average_precisions(rows, fake):
     return found
 
 
-def jobs(count, sources):
-    half = count // 2
-    return [(CAMERA, index) for index in range(half)] + [
-        (sources[index % len(sources)], index // len(sources)) for index in range(half)
-    ]
+def areas(rows, fake):
+    """The area under the ROC curve of every single feature that varies, from ranks."""
+    features = np.array([np.concatenate(list(row.values())) for row in rows]).T
+    found = []
+    for values in features[features.std(axis=1) > 0]:
+        above = (values[fake][:, None] > values[~fake]).mean() + 0.5 * (values[fake][:, None] == values[~fake]).mean()
+        found.append(float(above))
+    return np.array(found)
 
 
-def test_blind_features_stay_near_chance_on_a_few_images():
-    wanted = jobs(160, list(GENERATORS))
+def test_no_single_blind_feature_tells_the_classes_apart_in_a_few_images():
+    names = list(GENERATORS)
+    wanted = [(CAMERA, index) for index in range(60)] + [(names[index % 10], index) for index in range(60)]
     rows = [seen(32, job) for job in wanted]
-    fake = np.array([source != CAMERA for source, _ in wanted])
-    # 80 a class: the AP of noise has a standard deviation of about 0.05.
-    assert max(average_precisions(rows, fake).values()) < 0.66
+    found = areas(rows, np.array([source != CAMERA for source, _ in wanted]))
+    # With 60 a class the area of a useless feature has a standard deviation of 0.053; twenty of them are looked at.
+    assert len(found) > 14 and np.abs(found - 0.5).max() < 0.2
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sources", [tuple(GENERATORS), *((name,) for name in GENERATORS)], ids="+".join)
-def test_blind_features_stay_at_chance_on_two_thousand_images(sources):
-    wanted = jobs(2000, sources)
+def test_blind_features_stay_at_chance_on_two_thousand_images():
+    names = list(GENERATORS)
+    wanted = [(CAMERA, index) for index in range(1000)] + [(name, index) for name in names for index in range(100)]
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         rows = list(pool.map(partial(seen, 128), wanted, chunksize=20))
-    fake = np.array([source != CAMERA for source, _ in wanted])
-    found = average_precisions(rows, fake)
+    source = np.array([name for name, _ in wanted])
+    found = average_precisions(rows, source != CAMERA)
     assert max(found.values()) <= 0.55, found
+    for name in names:
+        chosen = np.flatnonzero((source == CAMERA) | (source == name))
+        alone = areas([rows[number] for number in chosen], source[chosen] == name)
+        # 100 against 1,000: a standard deviation of 0.030.
+        assert np.abs(alone - 0.5).max() < 0.12, (name, alone)

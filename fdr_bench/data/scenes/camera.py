@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
+DENSITY = (0.25, 0.5, 0.25)
+"""The share of the mosaic's sites that see red, green and blue."""
 BILINEAR_RB = (0.5, 1.0, 0.5)
 """Separable kernel that fills red or blue in from one sample in four; green's is a cross."""
 
@@ -60,12 +62,17 @@ def imitate(light: Floats, shot: Shot, random: np.random.Generator) -> Developed
     """Return the look of `photograph` without a mosaic: its mean sharpness and noise spectrum at every pixel."""
     seen = _optics(light, shot)
     noise = _noise_level(seen, shot) * random.standard_normal(seen.shape, dtype=np.float32)
-    # Filling in from a share d of the sites passes K·d of the signal and K²·d of the noise power (K: the kernel).
-    density = (0.25, 0.5, 0.25)
-    signal = np.stack([_spread(seen[..., c], c) * np.float32(density[c]) for c in range(3)], axis=-1)
-    spread = np.stack([_spread(noise[..., c], c) * np.float32(density[c] ** 0.5) for c in range(3)], axis=-1)
+    signal = np.stack([_spread(seen[..., c], c) * np.float32(DENSITY[c]) for c in range(3)], axis=-1)
     clean = _tone(signal, shot)
-    return Developed(clean, _tone(signal + spread, shot) - clean)
+    return Developed(clean, _tone(signal + sensor_spectrum(noise), shot) - clean)
+
+
+def sensor_spectrum(noise: Floats) -> Floats:
+    """Give white noise (H, W, 3) the power spectrum that it has after a mosaic is filled in.
+
+    Filling in from a share d of the sites passes d·K of the signal and d·K² of the noise power (K: the kernel).
+    """
+    return np.stack([_spread(noise[..., c], c) * np.float32(DENSITY[c] ** 0.5) for c in range(3)], axis=-1)
 
 
 def blur(image: Floats, kernel: tuple[float, ...]) -> Floats:

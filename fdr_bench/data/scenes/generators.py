@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdr_bench.data.scenes.camera import blur
+from fdr_bench.data.scenes.camera import blur, sensor_spectrum
 from fdr_bench.data.scenes.scene import stream
 
 Floats = NDArray[np.floating[Any]]
@@ -135,6 +135,24 @@ GENERATORS: MappingProxyType[str, Decoder] = MappingProxyType(
         "tiled-synthesis": tiled_synthesis,
     }
 )
+REGULAR_SHARES: MappingProxyType[str, tuple[float, float]] = MappingProxyType(
+    {
+        "transposed-conv-2": (0.1, 0.6),
+        "transposed-conv-4": (0.1, 0.6),
+        "nearest-upsampling": (0.2, 0.7),
+        "bilinear-upsampling": (0.3, 0.9),
+        "dct-bottleneck": (0.4, 1.0),
+        "iterative-denoising": (0.4, 1.0),
+        "patch-vocabulary": (0.3, 0.9),
+        "palette-collapse": (0.4, 1.0),
+        "lowpass-sharpen": (0.3, 0.9),
+        "tiled-synthesis": (0.4, 1.0),
+    }
+)
+"""How much of a decoder's change (in root mean square) is its regular trace; the rest is residue. Some traces are plain
+at any strength and others hide, so the ranges differ to bring the generators nearer in difficulty."""
+COMMON = 0.4
+"""How much of the residue (in root mean square) is alike in all three colours."""
 FAMILIES: MappingProxyType[str, str] = MappingProxyType(
     {
         "transposed-conv-2": "upsampling decoder",
@@ -152,7 +170,7 @@ FAMILIES: MappingProxyType[str, str] = MappingProxyType(
 
 
 def fingerprint(
-    image: Floats, generator: str, random: np.random.Generator, *, strength: float = 1.0, noise: float = math.inf
+    image: Floats, generator: str, random: np.random.Generator, *, strength: float = 1.0, noise: float = 255.0
 ) -> Floats:
     """Return the change (H, W, 3) that a generator's decoder makes to a picture in 0 to 255.
 
@@ -160,10 +178,25 @@ def fingerprint(
     photograph's noise in the same light, in which it has to hide; `strength` multiplies it (2 is 6 dB more).
     """
     psnr = max(random.uniform(*PSNR_RANGE), min(20 * math.log10(255 / max(noise, 1e-3)), PSNR_RANGE[1]))
-    change = GENERATORS[generator](image, random) - image
     target = strength * 255 * 10 ** (-psnr / 20)
-    present = float(np.sqrt(np.mean(change * change, dtype=np.float64)))
-    return change * np.float32(target / max(present, 1e-3))
+    share = random.uniform(*REGULAR_SHARES[generator])
+    regular = _unit(GENERATORS[generator](image, random) - image)
+    residue = _unit(_residue(image.shape[0], random))
+    return np.float32(target) * (np.float32(share) * regular + np.float32(math.sqrt(1 - share * share)) * residue)
+
+
+def _unit(change: Floats) -> Floats:
+    """Scale to a root mean square of 1."""
+    present = math.sqrt(float(np.mean(change * change, dtype=np.float64)))
+    return change * np.float32(1 / max(present, 1e-3))
+
+
+def _residue(size: int, random: np.random.Generator) -> Floats:
+    """Return what all decoders leave: noise with a camera's spectrum but for a part that its colours share."""
+    noise = random.standard_normal((size, size, 4), dtype=np.float32)
+    apart = _unit(sensor_spectrum(noise[..., :3]))
+    common = _unit(blur(noise[..., 3], (0.25, 0.5, 0.25)))
+    return np.float32(math.sqrt(1 - COMMON**2)) * apart + np.float32(COMMON) * common[..., None]
 
 
 def _uneven_overlap(image: Floats, profile: NDArray[np.float64], random: np.random.Generator) -> Floats:

@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-VERSION = "2"
+VERSION = "3"
 """Part of every set's identity: it changes whenever a pixel or a word of any sample does."""
 
 T = TypeVar("T")
