@@ -104,6 +104,7 @@ def train(
     with ExitStack() as stack:
         stack.enter_context(Lock(out))
         if _finished(out, job, resume):
+            (out / ".lock").unlink(missing_ok=True)
             return out
         stack.enter_context(_reproducible(threads, device))
         progress = stack.enter_context(TrainingProgress(quiet))
@@ -118,7 +119,9 @@ def train(
         write_weights(network, recipe, out)
         facts = card(job, loop, left_out=left_out, threads=threads, max_minutes=max_minutes)
         write_json(out / CARD, facts)
-        (out / checkpoint.NAME).unlink(missing_ok=True)
+        # The folder is shipped and hashed as it is. Whoever comes now finds it finished, with or without a lock.
+        for leftover in (checkpoint.NAME, ".lock"):
+            (out / leftover).unlink(missing_ok=True)
         progress.line(_summary(loop, out))
     return out
 

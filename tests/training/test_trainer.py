@@ -70,7 +70,7 @@ def test_the_card_tells_what_the_weights_are_and_what_they_were_trained_on(tmp_p
     assert [row["steps"] for row in card["history"]] == [6, 6]  # 96 images in batches of 16
     assert card["recipe"]["epochs"] == 2
     assert card["validation"]["accuracy"] == max(row["validation_accuracy"] for row in card["history"])
-    assert not (tmp_path / "unfinished.pt").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["card.json", "model.safetensors"]
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
