@@ -19,7 +19,13 @@ from numpy.typing import NDArray
 from fdr_bench.answered_sets import AnsweredSet, Tuning, read_plan, read_set
 from fdr_bench.errors import UsageError
 from fdr_bench.metrics import METRICS
-from fdr_bench.metrics.resampling import alike_interval, clusters, percentile_interval, resampled
+from fdr_bench.metrics.resampling import (
+    alike_interval,
+    clusters,
+    debiased_interval,
+    logit_interval,
+    resampled,
+)
 from fdr_bench.metrics.sliced import Cells, Presorted, cells_of, macro_values
 from fdr_bench.scored_slices import View, macro_scores, slice_scores
 from fdr_bench.types import Interval, Score
@@ -158,7 +164,8 @@ def interval_of(score: Score, view: View, parts: Cells, values: Floats, settings
     if score.value is None or score.n < 2:
         return None
     if score.metric not in SHARES or score.value not in (0.0, 1.0):
-        return percentile_interval(values, level=settings.level, method=settings.method)
+        interval = debiased_interval if score.metric == "ece" else logit_interval
+        return interval(score.value, values, level=settings.level, method=settings.method)
     part = next((part for part in parts.slices if part.name == score.slice), None)
     if part is None:  # a mean over generators is no share of independent images
         return None

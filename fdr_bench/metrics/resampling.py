@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
+from statistics import NormalDist
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -151,17 +152,56 @@ def resampled(
         return list(pool.map(of_batch, ranges))
 
 
-def percentile_interval(values: NDArray[np.float64], *, level: float, method: str) -> Interval | None:
-    """Return the central `level` of the resampled values (linear quantiles), NaN ones left out.
-
-    None where the value exists in fewer than `ENOUGH` of the resamples: an interval of the lucky ones would be too
-    narrow.
-    """
+def _enough(values: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return the defined values, or None where too few resamples have one: the interval would be of the lucky ones."""
     defined = values[~np.isnan(values)]
-    if not len(values) or len(defined) < ENOUGH * len(values):
+    return defined if len(values) and len(defined) >= ENOUGH * len(values) else None
+
+
+def percentile_interval(values: NDArray[np.float64], *, level: float, method: str) -> Interval | None:
+    """Return the central `level` of the resampled values (linear quantiles), or None where too few are defined."""
+    defined = _enough(values)
+    if defined is None:
         return None
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high), level, method)
+    return Interval(float(low), float(high), level, f"percentiles of {method}")
+
+
+def logit_interval(value: float, values: NDArray[np.float64], *, level: float, method: str) -> Interval | None:
+    """Return the normal interval around log(value / (1 - value)) by the resamples' standard error, taken back.
+
+    For values in [0, 1]. In sets of a hundred images it holds the truth more nearly as often as it says than
+    percentiles do, whose ends lag behind the skew. Percentiles at 0 and 1, where the scale has no place, or without any
+    spread. None where too few resamples are defined.
+    """
+    defined = _enough(values)
+    if defined is None:
+        return None
+    error = float(defined.std(ddof=1)) if len(defined) > 1 else 0.0
+    if error < 1e-12 or not 0.0 < value < 1.0:
+        return percentile_interval(values, level=level, method=method)
+    centre, reach = math.log(value / (1 - value)), _normal(level) * error / (value * (1 - value))
+    low, high = ((1 + math.tanh((centre + sign * reach) / 2)) / 2 for sign in (-1, 1))
+    return Interval(low, high, level, f"logit-normal, {method}")
+
+
+def debiased_interval(value: float, values: NDArray[np.float64], *, level: float, method: str) -> Interval | None:
+    """Return the normal interval around the value less its bootstrap bias, cut at 0 and stretched to hold the value.
+
+    For the calibration error, which noise in its bins can only raise: the resamples lie above the value by about as
+    much as the value lies above the truth. None where too few resamples are defined.
+    """
+    defined = _enough(values)
+    if defined is None:
+        return None
+    centre = 2 * value - float(defined.mean())
+    reach = _normal(level) * float(defined.std(ddof=1)) if len(defined) > 1 else 0.0
+    low, high = max(0.0, min(centre - reach, value)), min(1.0, max(centre + reach, value))
+    return Interval(low, high, level, f"bias-corrected normal, {method}")
+
+
+def _normal(level: float) -> float:
+    return NormalDist().inv_cdf((1 + level) / 2)
 
 
 def alike_interval(share: float, observations: int, *, level: float) -> Interval:

@@ -3,7 +3,16 @@ import pytest
 from scipy import stats
 
 from fdr_bench.metrics import resampling
-from fdr_bench.metrics.resampling import alike_interval, clusters, draw, percentile_interval, resampled, sample_weights
+from fdr_bench.metrics.resampling import (
+    alike_interval,
+    clusters,
+    debiased_interval,
+    draw,
+    logit_interval,
+    percentile_interval,
+    resampled,
+    sample_weights,
+)
 
 
 def plain(reals, fakes):
@@ -97,7 +106,25 @@ def test_no_samples_have_no_strata():
 def test_the_interval_is_the_central_share_of_the_defined_values():
     values = np.append(np.arange(101.0), np.nan)
     interval = percentile_interval(values, level=0.9, method="by hand")
-    assert interval[:2] == pytest.approx((5.0, 95.0)) and interval[2:] == (0.9, "by hand")
+    assert interval[:2] == pytest.approx((5.0, 95.0)) and interval[2:] == (0.9, "percentiles of by hand")
+
+
+def test_the_logit_interval_by_hand():
+    # Standard error 0.1 (two values 0.1 * sqrt(2) apart) at 0.8: logit 1.3863, error 0.1 / 0.16 = 0.625, times 1.96:
+    # 1.3863 -+ 1.2250 = 0.1613 and 2.6113, so 0.5402 and 0.9316.
+    values = 0.8 + np.array([-1, 1]) * 0.1 / np.sqrt(2)
+    interval = logit_interval(0.8, values, level=0.95, method="by hand")
+    assert interval[:2] == pytest.approx((0.5402, 0.9316), abs=1e-4)
+    assert logit_interval(1.0, np.array([1.0, 1.0]), level=0.95, method="")[:2] == (1.0, 1.0)
+    assert logit_interval(0.3, np.array([0.3, 0.3]), level=0.95, method="")[:2] == pytest.approx((0.3, 0.3))
+    assert logit_interval(0.3, np.array([0.3, np.nan]), level=0.95, method="") is None
+
+
+def test_the_interval_of_a_biased_value_reaches_below_and_holds_it():
+    # Resamples at 0.30 on average for a value of 0.20: the truth is sought around 0.10, with error 0.01.
+    values = 0.3 + np.array([-1, 1]) * 0.01 / np.sqrt(2)
+    interval = debiased_interval(0.2, values, level=0.95, method="by hand")
+    assert interval[:2] == pytest.approx((0.1 - 0.0196, 0.2), abs=1e-4)
 
 
 def test_no_interval_where_too_few_resamples_have_the_value():

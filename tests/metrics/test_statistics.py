@@ -3,9 +3,8 @@ import pytest
 from scipy.stats import binomtest, norm
 
 from fdr_bench.errors import UsageError
-from fdr_bench.metrics.detection import auroc, average_precision, balanced_accuracy
-from fdr_bench.metrics.resampling import clusters, percentile_interval, resampled, sample_weights
-from fdr_bench.metrics.sliced import NAMES, Presorted, cells_of
+from fdr_bench.metrics.detection import average_precision
+from fdr_bench.metrics.resampling import clusters, sample_weights
 from fdr_bench.metrics.statistics import holm, mcnemar, paired_bootstrap
 
 
@@ -71,36 +70,3 @@ def test_a_comparison_of_one_class_is_undefined():
 def test_metrics_without_scores_are_refused():
     with pytest.raises(UsageError, match=r"'acc' cannot be compared .* ap, auroc"):
         paired_bootstrap(*pair(), metric="acc")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("n", [120, 600])
-def test_intervals_hold_the_truth_in_95_of_100_cases(n):
-    """Normal scores one apart: the truth is known or computed from a very large set."""
-    draws = np.random.default_rng(7)
-    simulations, threshold, lift = 600, norm.cdf(0.5), 1.0
-    large = np.arange(2_000_000) % 2 == 1
-    score = norm.cdf(draws.normal(size=len(large)) + lift * large)
-    truth = {
-        "auroc": norm.cdf(lift / np.sqrt(2)),
-        "balanced_acc": norm.cdf(lift / 2),
-        "fake_acc": norm.cdf(lift / 2),
-        "ap": average_precision(large, score),
-    }
-    assert auroc(large, score) == pytest.approx(truth["auroc"], abs=1e-3)
-    assert balanced_accuracy(large, score > threshold) == pytest.approx(truth["balanced_acc"], abs=1e-3)
-    fake, generator, everyone = np.arange(n) >= n // 2, np.full(n, -1), np.ones(n, dtype=bool)
-    parts, groups, held = (
-        cells_of(fake, generator, ()),
-        clusters(fake, generator, np.arange(n)),
-        dict.fromkeys(truth, 0),
-    )
-    for seed in range(simulations):
-        score = norm.cdf(draws.normal(size=n) + lift * fake)
-        model = Presorted(parts, fake, reached=everyone, answered=everyone, called=score > threshold, score=score)
-        values = np.concatenate(resampled(groups, resamples=1000, seed=seed, threads=1, values=model.values))
-        for name, value in truth.items():
-            interval = percentile_interval(values[:, 0, NAMES.index(name)], level=0.95, method="")
-            held[name] += interval.low <= value <= interval.high
-    for name, count in held.items():
-        assert 0.92 <= count / simulations <= 0.98, (name, count / simulations)
