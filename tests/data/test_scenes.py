@@ -11,7 +11,7 @@ from PIL import Image
 from fdr_bench.data.scenes import render as rendering
 from fdr_bench.data.scenes import sample as sampling
 from fdr_bench.data.scenes.camera import imitate, photograph, random_shot
-from fdr_bench.data.scenes.generators import FAMILIES, GENERATORS, fingerprint
+from fdr_bench.data.scenes.generators import FAMILIES, GENERATORS, Fingerprint
 from fdr_bench.data.scenes.render import render
 from fdr_bench.data.scenes.sample import CAMERA, Recipe, make_sample
 from fdr_bench.data.scenes.scene import random_scene, stream
@@ -71,15 +71,15 @@ def test_a_fingerprint_is_faint_and_present(generator):
     for index in range(4):
         light = render(random_scene(stream("scene", index)), 128, antialias=False).light
         clean, grain = imitate(light, random_shot(stream("shot", index)), stream("grain", index))
-        trace = fingerprint(clean + grain, generator, stream("trace", index))
+        trace = Fingerprint(generator, 128, "trace", index).change(clean + grain)
         assert 32 <= psnr(eight_bit(clean + grain + trace), eight_bit(clean + grain)) <= 42
         assert 32 <= psnr(eight_bit(clean + grain + trace), eight_bit(clean)) <= 42
 
 
 def test_doubling_the_fingerprint_strength_costs_six_decibels():
     image = 40 + 150 * stream("picture").random((64, 64, 3)).astype(np.float32)
-    one = fingerprint(image, "nearest-upsampling", stream("trace"))
-    two = fingerprint(image, "nearest-upsampling", stream("trace"), strength=2.0)
+    trace = Fingerprint("nearest-upsampling", 64, "trace")
+    one, two = trace.change(image), trace.change(image, strength=2.0)
     np.testing.assert_allclose(two, 2 * one, rtol=1e-5)
 
 

@@ -1,6 +1,6 @@
 """Ten simulated generators: the traces that decoders leave, each scaled to be faint.
 
-Each function returns the picture as its decoder would give it. `fingerprint` keeps only as much of the change as a
+Each function returns the picture as its decoder would give it. `Fingerprint` keeps only as much of the change as a
 drawn PSNR allows, so that no trace is strong by accident. Sources of the traces: Odena et al., Deconvolution and
 Checkerboard Artifacts, Distill 2016; Durall et al., CVPR 2020 (spectra of up-sampling); Zhang et al., WIFS 2019
 (replicas); Corvi et al., ICASSP 2023 (latent diffusion's grid); van den Oord et al., NeurIPS 2017 (codebooks).
@@ -169,26 +169,37 @@ FAMILIES: MappingProxyType[str, str] = MappingProxyType(
 )
 
 
-def fingerprint(
-    image: Floats, generator: str, random: np.random.Generator, *, strength: float = 1.0, noise: float = 255.0
-) -> Floats:
-    """Return the change (H, W, 3) that a generator's decoder makes to a picture in 0 to 255.
+class Fingerprint:
+    """What one generator leaves in one picture: drawn once, then applied to any rendition of that picture."""
 
-    Its root mean square is set by a PSNR drawn from `PSNR_RANGE`, but not above `noise`, the root mean square of a
-    photograph's noise in the same light, in which it has to hide; `strength` multiplies it (2 is 6 dB more).
-    """
-    psnr = max(random.uniform(*PSNR_RANGE), min(20 * math.log10(255 / max(noise, 1e-3)), PSNR_RANGE[1]))
-    target = strength * 255 * 10 ** (-psnr / 20)
-    share = random.uniform(*REGULAR_SHARES[generator])
-    regular = _unit(GENERATORS[generator](image, random) - image)
-    residue = _unit(_residue(image.shape[0], random))
-    return np.float32(target) * (np.float32(share) * regular + np.float32(math.sqrt(1 - share * share)) * residue)
+    def __init__(self, generator: str, size: int, *key: object) -> None:
+        self.generator = generator
+        self.key = key
+        random = stream("fingerprint", *key)
+        self.psnr = random.uniform(*PSNR_RANGE)
+        self.share = random.uniform(*REGULAR_SHARES[generator])
+        self.residue = _residue(size, random) * np.float32(math.sqrt(1 - self.share**2))
+
+    def change(self, image: Floats, *, strength: float = 1.0, noise: float = 255.0) -> Floats:
+        """Return the change (H, W, 3) that the decoder makes to a picture in 0 to 255.
+
+        Its root mean square is set by a PSNR drawn from `PSNR_RANGE`, but not above `noise` unless that is fainter than
+        the range, so that it can hide in a photograph's noise; `strength` multiplies it (2 is 6 dB more).
+        """
+        psnr = max(self.psnr, min(20 * math.log10(255 / max(noise, 1e-3)), PSNR_RANGE[1]))
+        regular = _unit(GENERATORS[self.generator](image, stream("decoder", *self.key)) - image)
+        change = _unit(np.float32(self.share) * regular + self.residue)
+        return change * np.float32(strength * 255 * 10 ** (-psnr / 20))
+
+
+def root_mean_square(values: Floats) -> float:
+    """Return the root of the mean square, summed in double precision."""
+    return math.sqrt(float(np.mean(values * values, dtype=np.float64)))
 
 
 def _unit(change: Floats) -> Floats:
     """Scale to a root mean square of 1."""
-    present = math.sqrt(float(np.mean(change * change, dtype=np.float64)))
-    return change * np.float32(1 / max(present, 1e-3))
+    return change * np.float32(1 / max(root_mean_square(change), 1e-3))
 
 
 def _residue(size: int, random: np.random.Generator) -> Floats:
@@ -196,7 +207,7 @@ def _residue(size: int, random: np.random.Generator) -> Floats:
     noise = random.standard_normal((size, size, 4), dtype=np.float32)
     apart = _unit(sensor_spectrum(noise[..., :3]))
     common = _unit(blur(noise[..., 3], (0.25, 0.5, 0.25)))
-    return np.float32(math.sqrt(1 - COMMON**2)) * apart + np.float32(COMMON) * common[..., None]
+    return _unit(np.float32(math.sqrt(1 - COMMON**2)) * apart + np.float32(COMMON) * common[..., None])
 
 
 def _uneven_overlap(image: Floats, profile: NDArray[np.float64], random: np.random.Generator) -> Floats:

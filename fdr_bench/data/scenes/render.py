@@ -113,31 +113,35 @@ def _sunlight(scene: Scene) -> Floats:
 def _sky(scene: Scene, noise: Noise, direction: Sequence[Floats], horizon: Floats) -> Floats:
     """Return the sky's light (N, 3): a gradient to the zenith, with clouds that flatten towards the horizon."""
     height = np.clip(direction[1], 0.0, 1.0)
-    share = np.sqrt(np.minimum(height * 2.2, 1.0))[:, None]
-    zenith = np.array([0.20, 0.36, 0.68], dtype=np.float32)
-    light: Floats = (horizon * (1 - share) + zenith * share).astype(np.float32)
+    share = np.sqrt(np.minimum(height * 2.2, 1.0))
     flat = 1.5 / (height + np.float32(0.12))
     cloud = noise.fractal(direction[0] * flat, direction[2] * flat)
-    cover = (np.clip((cloud - 0.5) * 3, 0, 1) * np.float32(scene.clouds))[:, None]
-    out: Floats = light + (np.float32(0.88) - light) * cover
-    return out
+    cover = np.clip((cloud - 0.5) * 3, 0, 1) * np.float32(scene.clouds)
+    light = np.empty((len(height), 3), dtype=np.float32)
+    for channel, zenith in enumerate((0.20, 0.36, 0.68)):
+        blue = horizon[channel] + (np.float32(zenith) - horizon[channel]) * share
+        light[:, channel] = blue + (np.float32(0.88) - blue) * cover
+    return light
 
 
 def _shade_ground(
     scene: Scene, noise: Noise, point: tuple[Floats, ...], sunlit: NDArray[np.bool_], distance: Floats, horizon: Floats
 ) -> Floats:
     pattern = ground_albedo(scene, noise, point[0], point[2], distance)
-    albedo = pattern * np.array(GROUND_COLOURS[scene.ground_colour], dtype=np.float32)
     open_sky = np.ones_like(point[0])
     for solid in scene.solids:
         if solid.casts_shadow and solid.shadow_light is None:
             away = ((point[0] - solid.x) ** 2 + (point[2] - solid.z) ** 2) / np.float32(1.4 * solid.radius) ** 2
             open_sky *= 1 - np.float32(0.55 * math.exp(-3 * solid.lift)) * np.exp(-away)
-    ambient = open_sky[:, None] * np.array([0.30, 0.33, 0.38], dtype=np.float32)
-    direct = (sunlit * np.float32(scene.light[1]))[:, None] * _sunlight(scene)
-    light = albedo * (ambient + direct)
-    veil = (np.float32(scene.haze) * (1 - np.exp(-np.maximum(distance - 7, 0) / 14)))[:, None]
-    return light * (1 - veil) + horizon * veil
+    direct = sunlit * np.float32(scene.light[1])
+    veil = np.float32(scene.haze) * (1 - np.exp(-np.maximum(distance - 7, 0) / 14))
+    colour, sun = GROUND_COLOURS[scene.ground_colour], _sunlight(scene)
+    light = np.empty((len(distance), 3), dtype=np.float32)
+    # A channel at a time: broadcasting over an axis of three is slow.
+    for channel, skylight in enumerate((0.30, 0.33, 0.38)):
+        lit = pattern * np.float32(colour[channel]) * (open_sky * np.float32(skylight) + direct * sun[channel])
+        light[:, channel] = lit + (horizon[channel] - lit) * veil
+    return light
 
 
 def _shade_solid(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fdr_bench.data.scenes.camera import imitate, photograph, random_shot
-from fdr_bench.data.scenes.generators import fingerprint
+from fdr_bench.data.scenes.generators import Fingerprint, root_mean_square
 from fdr_bench.data.scenes.language import (
     authenticity_attributes,
     caption,
@@ -82,7 +82,8 @@ def make_sample(recipe: Recipe, source: str, index: int) -> SceneSample:
         violated = violate(scene, recipe.size, stream("violation", *key), strength=recipe.violation_strength)
         twin = encode(photograph(violated.light, shot, stream("twin", *key)), encoding)
         clean, grain = imitate(violated.light, shot, stream("grain", *key))
-        synthesise = partial(decode, clean, grain, source, key, recipe.fingerprint_strength)
+        trace = Fingerprint(source, recipe.size, *key)
+        synthesise = partial(decode, clean, grain, trace, recipe.fingerprint_strength)
         jpeg = _match_size(synthesise, encoding, len(twin))
         scene, facts, regions = violated.scene, violated.violations, violated.regions
         attributes = forgery_attributes(scene, facts, words)
@@ -91,15 +92,10 @@ def make_sample(recipe: Recipe, source: str, index: int) -> SceneSample:
     return SceneSample(jpeg, scene, text, attributes, facts, regions, question(words), thoughts)
 
 
-def decode(
-    clean: Floats, grain: Floats, generator: str, key: tuple[object, ...], strength: float, gain: float
-) -> Floats:
+def decode(clean: Floats, grain: Floats, trace: Fingerprint, strength: float, gain: float) -> Floats:
     """Return what a generator's decoder gives for a picture and `gain` times its grain, in 0 to 255."""
     picture = clean + np.float32(gain) * grain
-    noise = float(np.sqrt(np.mean(grain * grain, dtype=np.float64)))
-    return picture + fingerprint(
-        picture, generator, stream("fingerprint", *key), strength=strength, noise=NOISE_SHARE * noise
-    )
+    return picture + trace.change(picture, strength=strength, noise=NOISE_SHARE * root_mean_square(grain))
 
 
 def encode(image: Floats, encoding: Encoding) -> bytes:

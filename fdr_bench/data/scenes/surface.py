@@ -52,7 +52,7 @@ class Shares(NamedTuple):
 
 
 def ground_albedo(scene: Scene, noise: Noise, x: Floats, z: Floats, distance: Floats) -> Floats:
-    """Return the ground's pattern (N, 1), about 1; it fades with distance, where a pixel covers several periods."""
+    """Return the ground's pattern (N,), about 1; it fades with distance, where a pixel covers several periods."""
     cosine, sine = math.cos(scene.ground_yaw), math.sin(scene.ground_yaw)
     u = (x * np.float32(cosine) + z * np.float32(sine)) * np.float32(scene.ground_scale)
     v = (z * np.float32(cosine) - x * np.float32(sine)) * np.float32(scene.ground_scale)
@@ -73,7 +73,7 @@ def ground_albedo(scene: Scene, noise: Noise, x: Floats, z: Floats, distance: Fl
         pattern = np.zeros_like(u)
     fine = (noise(u * 9 + 31, v * 9 + 11) - np.float32(0.5)) * np.float32(0.2)
     broad = (noise(u * np.float32(0.6) + 7, v * np.float32(0.6)) - np.float32(0.5)) * np.float32(0.2)
-    return (1 + (pattern + fine) * near + broad)[:, None].astype(np.float32)
+    return 1 + (pattern + fine) * near + broad
 
 
 def solid_albedo(solid: Solid, noise: Noise, inside: Sequence[Floats]) -> Shares:
