@@ -28,14 +28,33 @@ class Cost(NamedTuple):
 
 
 def measure(images: int, models: int) -> Cost:
-    """Score a synthetic run of ten generators with shared reals, 1,000 resamples, in this process."""
+    """Score a synthetic run of ten generators with shared reals, 1,000 resamples, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
-        subprocess.run([sys.executable, __file__, "--write", str(run), str(images), str(models)], check=True)
-        begun = time.perf_counter()
-        score_run(run, resamples=1000)
-        seconds = time.perf_counter() - begun
-    return Cost(images * models, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        run = str(Path(folder) / "run")
+        subprocess.run([sys.executable, __file__, "--write", run, str(images), str(models)], check=True)
+        words = subprocess.run([sys.executable, __file__, "--score", run], check=True, capture_output=True, text=True)
+    seconds, peak_bytes = words.stdout.split()
+    return Cost(images * models, float(seconds), int(peak_bytes))
+
+
+def score(run: Path) -> None:
+    """Score the run and print the seconds and the peak memory in bytes."""
+    begun = time.perf_counter()
+    score_run(run, resamples=1000)
+    print(time.perf_counter() - begun, peak_memory())
+
+
+def peak_memory() -> int:
+    """Return this process's largest resident memory in bytes.
+
+    Linux's figure of the address space comes first: that of getrusage starts at what the parent held.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        words = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()
+        return int(words[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def write(run: Path, images: int, models: int) -> None:
@@ -58,5 +77,7 @@ def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--write"]:
         write(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    elif sys.argv[1:2] == ["--score"]:
+        score(Path(sys.argv[2]))
     else:
         main()
