@@ -1,0 +1,96 @@
+"""Time a run against a bare loop of decode, preprocessing and forward over the same files."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import median
+
+import torch
+from PIL import Image
+
+from fdr_bench import plugins, runner
+from fdr_bench.data import open_dataset
+from fdr_bench.data.sampling import sample_evenly
+from fdr_bench.engines.local import load
+from fdr_bench.errors import WeightsError
+from fdr_bench.models import Resolved, candidates, preset_of, resolve_model
+from fdr_bench.record import PlannedModel, PlannedSet, write_samples
+from fdr_bench.types import Dataset
+
+BATCH = 32
+
+
+class Stopwatch:
+    """Progress that times what lies between the first dataset's start, with all models loaded, and its finish."""
+
+    def start(self, dataset, models, total, done):
+        self._begun = time.perf_counter()
+
+    def advance(self, dataset, samples, failures, seconds):
+        pass
+
+    def finish(self, dataset):
+        self.seconds = time.perf_counter() - self._begun
+
+
+def measure_all(images: int, rounds: int) -> Iterator[str]:
+    """Yield a line a detector, then the line of all detectors together."""
+    dataset = open_dataset("scenes")
+    samples = sample_evenly(dataset.samples, images)
+    dataset = Dataset(name="speed", spec="scenes", samples=samples, fingerprint=dataset.fingerprint)
+    models = list(_resolved())
+    yield f"{len(samples)} images of FDR-Scenes; one torch thread a process; loading models is in no figure"
+    yield f"{'':24}{'bare loop':>12}{'run, 1 worker':>16}{'run, 2 workers':>16}   (asked: at most 1.10, under 0.70)"
+    singles = 0.0
+    for model in models:
+        timings = [
+            (_bare_loop(model, dataset), _run([model], dataset, workers=1), _run([model], dataset, workers=2))
+            for _ in range(rounds)
+        ]
+        bare, one, two = (median(column) for column in zip(*timings, strict=True))
+        ratio_one = median(row[1] / row[0] for row in timings)
+        ratio_two = median(row[2] / row[0] for row in timings)
+        singles += one
+        yield f"{model.label:24}{bare:>10.2f} s{ratio_one:>13.2f} x{ratio_two:>13.2f} x"
+    together = median(_run(models, dataset, workers=1) for _ in range(rounds))
+    yield f"all {len(models)} in one run, against the sum of single runs (1 worker): {together / singles:.2f} x"
+
+
+def _resolved() -> Iterator[Resolved]:
+    found, _ = candidates(("all",), (), {})
+    for candidate in found:
+        if hasattr(candidate.factory, "predict_set"):
+            continue
+        try:
+            yield resolve_model(candidate, preset_of(candidate, "scenes", "scenes"), None, "cpu", "")
+        except (WeightsError, plugins.PluginError) as error:
+            print(f"left out {candidate.name}: {error}")
+
+
+def _bare_loop(resolved: Resolved, dataset: Dataset) -> float:
+    """Time what a user would write by hand: open, convert, preprocess, forward, in batches."""
+    torch.set_num_threads(1)
+    detector = load(resolved.model)
+    begun = time.perf_counter()
+    for start in range(0, len(dataset.samples), BATCH):
+        batch = dataset.samples[start : start + BATCH]
+        images = [Image.open(io.BytesIO(Path(sample.image.path).read_bytes())).convert("RGB") for sample in batch]
+        tensors = torch.stack([torch.from_numpy(detector.preprocess(image)) for image in images])
+        torch.sigmoid(detector.logits(tensors)).tolist()
+    return time.perf_counter() - begun
+
+
+def _run(models: Sequence[Resolved], dataset: Dataset, *, workers: int) -> float:
+    watch = Stopwatch()
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        planned = PlannedSet(dataset, [PlannedModel(each.model, each.key) for each in models], [])
+        write_samples(run, dataset)
+        runner.execute(
+            run, [planned], batch=BATCH, workers=workers, threads=1, device="cpu", progress=watch, began=time.time()
+        )
+    return watch.seconds
