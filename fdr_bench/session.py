@@ -51,7 +51,7 @@ def run(
     folder = out or _unfinished(plan) or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{plan.hash[:8]}"
     if (folder / "spec.json").exists():
         plan = _agree(plan, folder)
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise RunError(f"{folder} is not empty and not a run folder; choose another --out")
     return _execute(plan, folder, asked, workers, progress, retry_failures)
 

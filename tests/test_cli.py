@@ -106,7 +106,7 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed_and_exits_130(tmp_path):
     data = make_folders(tmp_path / "pictures", n=60)
     out = tmp_path / "run"
     words = [sys.executable, "-m", "fdr_bench", "run", "--plugin", PLUGIN, "--data", f"folders:{data}", "--out", out]
-    environment = {**os.environ, "BRIGHTNESS_SECONDS_AN_IMAGE": "0.02"}
+    environment = {**os.environ, "BRIGHTNESS_SECONDS_AN_IMAGE": "0.2"}
     process = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
     log = out / "brightness" / "pictures" / "predictions.jsonl"
     deadline = time.time() + 60

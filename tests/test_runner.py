@@ -114,6 +114,14 @@ def test_a_folder_that_holds_other_things_is_left_alone(pictures, tmp_path):
         run(pictures, tmp_path / "thesis")
 
 
+def test_a_run_killed_before_its_plan_was_written_begins_anew(pictures, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").write_text("process 1 on elsewhere")
+    (tmp_path / "run" / ".spec.json.1.tmp").write_text('{"schema"')
+    run(pictures, tmp_path / "run")
+    assert len(list(read_rows(predictions(tmp_path / "run")))) == 40
+
+
 def test_an_image_that_changed_since_the_run_saw_it_stops_the_resumption(pictures, tmp_path):
     run(pictures, tmp_path / "run")
     (tmp_path / "run" / "run.json").unlink()
