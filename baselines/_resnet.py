@@ -52,7 +52,9 @@ class ResNet(nn.Module):
     """A residual network with one logit: stem, stages that halve the side (but the first), global mean, linear head.
 
     `stem` names its convolution's kernel and stride, and whether a 3×3 max-pool of stride 2 follows; `head` is the
-    name of the linear layer in the state dict ("fc" in torchvision).
+    name of the linear layer in the state dict ("fc" in torchvision). With `zero_mean_stem` the first filters start with
+    a mean of 0 over their window: they answer to differences between pixels instead of colour, and faint high-frequency
+    traces are learnt in a few epochs from scratch.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class ResNet(nn.Module):
         stem: Stem = "7x7/2+pool",
         head: str = "fc",
         dropout: float = 0.0,
+        zero_mean_stem: bool = False,
     ) -> None:
         super().__init__()
         kernel, stride = int(stem[0]), 2 if "/2" in stem else 1
@@ -86,6 +89,9 @@ class ResNet(nn.Module):
         self.features_out = channels
         if not self.conv1.weight.is_meta:
             initialise(self, self.get_submodule(head))
+            if zero_mean_stem:
+                with torch.no_grad():
+                    self.conv1.weight -= self.conv1.weight.mean(dim=(2, 3), keepdim=True)
 
     def features(self, x: Tensor) -> Tensor:
         """Return the globally pooled features of (B, 3, H, W) as (B, channels of the last stage)."""
