@@ -33,5 +33,12 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@
 
+# Retrain all that is shipped in baselines/weights: one generator of FDR-Scenes, 6,000 images.
+weights: install
+	$(BIN)/python -m baselines.train_clip --data 'scenes:train?n=6000' --out baselines/weights/clip-scenes
+	for name in cnndetection npr univfd; do \
+	  $(BIN)/fdr-bench train $$name --data 'scenes:train?n=6000' --size scenes --out baselines/weights/$$name-scenes || exit 1; \
+	done
+
 clean:
 	rm -rf $(VENV) runs

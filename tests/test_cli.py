@@ -72,7 +72,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
     ("words", "code", "said"),
     [
         (["run", "--models", "univfdd"], 1, "Did you mean 'univfd'? 'fdr-bench list models' shows all."),
-        (["run", "--models", "npr@tiny", "--data", "folders:."], 2, "npr has no preset 'tiny'; it has official, scenes"),
+        (["run", "--models", "npr@tiny", "--data", "folders:."], 2, "npr has no preset 'tiny'; it has official"),
         (["run", "--limit", "0"], 2, "0 is not in the range x>=1"),
         (["run", "--weights", "npr"], 2, "'npr' should be NAME=PATH"),
         (["run", "--weights", "npr=/nowhere/x.pth"], 2, "there is nothing at /nowhere/x.pth"),

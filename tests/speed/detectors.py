@@ -51,7 +51,7 @@ def measure_all(images: int, rounds: int) -> Iterator[str]:
             (_bare_loop(model, dataset), _run([model], dataset, workers=1), _run([model], dataset, workers=2))
             for _ in range(rounds)
         ]
-        bare, one, two = (median(column) for column in zip(*timings, strict=True))
+        bare, one, _ = (median(column) for column in zip(*timings, strict=True))
         ratio_one = median(row[1] / row[0] for row in timings)
         ratio_two = median(row[2] / row[0] for row in timings)
         singles += one
