@@ -107,7 +107,15 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed_and_exits_130(tmp_path):
     out = tmp_path / "run"
     words = [sys.executable, "-m", "fdr_bench", "run", "--plugin", PLUGIN, "--data", f"folders:{data}", "--out", out]
     environment = {**os.environ, "BRIGHTNESS_SECONDS_AN_IMAGE": "0.2"}
-    process = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        words,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Where the tests themselves run in a shell's background, SIGINT is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     log = out / "brightness" / "pictures" / "predictions.jsonl"
     deadline = time.time() + 60
     while not (log.exists() and log.stat().st_size) and time.time() < deadline:
