@@ -60,11 +60,11 @@ def test_the_embedding_of_a_text_is_read_at_its_end(tmp_path: Path) -> None:
 
 
 def test_training_learns_the_pairs() -> None:
-    job = made(epochs=8, lr=1e-2)
+    job = made(epochs=16, lr=1e-2)
     while job.done() < 1.0:
         job.advance()
     assert job.history[-1]["loss"] < 0.8 * job.history[0]["loss"]
-    assert len(job.history) == 8
+    assert len(job.history) == 16
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
