@@ -27,6 +27,8 @@ from fdr_bench.images import decode
 from fdr_bench.types import DecodedImage, Detector, ImageFile, Prediction
 
 if TYPE_CHECKING:
+    from multiprocessing.synchronize import Barrier
+
     from PIL.Image import Image
 
 PIXELS_AT_ONCE = 48_000_000
@@ -129,14 +131,16 @@ class Processes:
 
     def __init__(self, models: Sequence[Model], *, workers: int, threads: int) -> None:
         self._workers = workers
-        self._executor = ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(list(models), threads)
-        )
+        spawning = multiprocessing.get_context("spawn")
+        # The executor starts a worker only for a task that finds none idle; the barrier starts all of them at once.
+        ready = spawning.Barrier(workers)
+        self._executor = ProcessPoolExecutor(workers, spawning, _start_worker, (list(models), threads, ready))
 
     def problems(self) -> dict[str, str]:
         """Return the models that could not be loaded, with the reason; `RunError` where loading kills a worker."""
         try:
-            return self._executor.submit(_report).result()
+            reports = [self._executor.submit(_report) for _ in range(self._workers)]
+            return reports[0].result()
         except BrokenProcessPool:
             raise RunError("a worker process died while loading the models; try --workers 1 to see why") from None
 
@@ -168,12 +172,13 @@ _worker: dict[str, Detector] = {}
 _problems: dict[str, str] = {}
 
 
-def _start_worker(models: Sequence[Model], threads: int) -> None:
+def _start_worker(models: Sequence[Model], threads: int, ready: Barrier) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     threading.Thread(target=_die_with_parent, daemon=True).start()
     detectors, problems = _load_all(models, threads)
     _worker.update(detectors)
     _problems.update(problems)
+    ready.wait()
 
 
 def _die_with_parent() -> None:

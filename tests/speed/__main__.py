@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -38,7 +39,9 @@ def main() -> None:
     print(f"list models                              {_command('list', 'models'):.2f} s")
     with tempfile.TemporaryDirectory() as folder:
         run = _finished_run(Path(folder))
-        print(f"resume of a finished run of 100,000      {_command('resume', str(run)):.2f} s   (asked: under 2 s)")
+        print(
+            f"resume of a finished run of 100,000      {_command('resume', str(run), '--max-failures', '5%'):.2f} s   (asked: under 2 s)"
+        )
 
 
 def _command(*words: str) -> float:
@@ -54,6 +57,10 @@ def _finished_run(folder: Path) -> Path:
     """Return a finished, scored and reported run of 100,000 predictions."""
     run = folder / "run"
     make_run(run, 100_000, ("cnndetection@scenes",), generators=tuple("abcdefghij"))
+    manifest = json.loads((run / "run.json").read_bytes())
+    manifest["spec"]["keys"] = {name: {"cnndetection@scenes": "0"} for name in manifest["datasets"]}
+    (run / "run.json").write_text(json.dumps(manifest))
+    (run / "spec.json").write_text(json.dumps({**manifest, **manifest["spec"]}))
     subprocess.run([sys.executable, "-m", "fdr_bench", "score", str(run)], check=True, stdout=subprocess.DEVNULL)
     subprocess.run([sys.executable, "-m", "fdr_bench", "report", str(run)], check=True, stdout=subprocess.DEVNULL)
     return run

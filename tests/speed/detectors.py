@@ -45,19 +45,18 @@ def measure_all(images: int, rounds: int) -> Iterator[str]:
     models = list(_resolved())
     yield f"{len(samples)} images of FDR-Scenes; one torch thread a process; loading models is in no figure"
     yield f"{'':24}{'bare loop':>12}{'run, 1 worker':>16}{'run, 2 workers':>16}   (asked: at most 1.10, under 0.70)"
-    singles = 0.0
-    for model in models:
-        timings = [
-            (_bare_loop(model, dataset), _run([model], dataset, workers=1), _run([model], dataset, workers=2))
-            for _ in range(rounds)
-        ]
-        bare, one, _ = (median(column) for column in zip(*timings, strict=True))
-        ratio_one = median(row[1] / row[0] for row in timings)
-        ratio_two = median(row[2] / row[0] for row in timings)
-        singles += one
-        yield f"{model.label:24}{bare:>10.2f} s{ratio_one:>13.2f} x{ratio_two:>13.2f} x"
-    together = median(_run(models, dataset, workers=1) for _ in range(rounds))
-    yield f"all {len(models)} in one run, against the sum of single runs (1 worker): {together / singles:.2f} x"
+    timings: dict[str, list[tuple[float, float, float]]] = {model.label: [] for model in models}
+    together = []
+    for _ in range(rounds):  # everything in every round, so that a machine that slows down slows all of it
+        for model in models:
+            bare, one = _bare_loop(model, dataset), _run([model], dataset, workers=1)
+            timings[model.label].append((bare, one, _run([model], dataset, workers=2)))
+        singles = sum(timings[model.label][-1][1] for model in models)
+        together.append(_run(models, dataset, workers=1) / singles)
+    for label, rows in timings.items():
+        ratio_one, ratio_two = (median(row[place] / row[0] for row in rows) for place in (1, 2))
+        yield f"{label:24}{median(row[0] for row in rows):>10.2f} s{ratio_one:>13.2f} x{ratio_two:>13.2f} x"
+    yield f"all {len(models)} in one run, against the sum of single runs (1 worker): {median(together):.2f} x"
 
 
 def _resolved() -> Iterator[Resolved]:
