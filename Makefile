@@ -35,10 +35,11 @@ $(VENV)/.installed: pyproject.toml
 
 # Retrain all that is shipped in baselines/weights: one generator of FDR-Scenes, 6,000 images.
 weights: install
-	$(BIN)/python -m baselines.train_clip --data 'scenes:train?n=6000' --out baselines/weights/clip-scenes
-	for name in cnndetection npr univfd; do \
-	  $(BIN)/fdr-bench train $$name --data 'scenes:train?n=6000' --size scenes --out baselines/weights/$$name-scenes || exit 1; \
+	for name in cnndetection npr; do \
+	  $(BIN)/fdr-bench train $$name --data 'scenes:train?n=6000' --size scenes --threads 1 --out baselines/weights/$$name-scenes || exit 1; \
 	done
+	$(BIN)/python -m baselines.train_clip --data 'scenes:train?n=6000' --threads 2 --out baselines/weights/clip-scenes
+	$(BIN)/fdr-bench train univfd --data 'scenes:train?n=6000' --size scenes --threads 2 --out baselines/weights/univfd-scenes
 
 clean:
 	rm -rf $(VENV) runs

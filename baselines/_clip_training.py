@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPModel
 from transformers.models.clip.configuration_clip import CLIPConfig
 
@@ -63,21 +63,23 @@ def small_clip(words: Words) -> CLIPModel:
     numbers = {"vocab_size": len(words.vocabulary), "pad_token_id": PAD, "bos_token_id": START, "eos_token_id": END}
     config = CLIPConfig(text_config={**TEXT, **numbers}, vision_config=dict(VISION), projection_dim=PROJECTION)
     clip = CLIPModel(config)
-    _fix_patch_embedding(clip.vision_model.embeddings.patch_embedding.weight)
+    _fix_all_but_the_last_block(clip.vision_model)
     return clip
 
 
-def _fix_patch_embedding(filters: Tensor) -> None:
-    """Draw the patch filters (width, 3, 16, 16) once and for all; the first half answer to differences alone.
+def _fix_all_but_the_last_block(tower: nn.Module) -> None:
+    """Leave the patch embedding and all blocks but the last as they are drawn; half of the filters see no mean.
 
-    A fixed random patch projection steadies the training of vision transformers (Chen, Xie, He, ICCV 2021). Left free,
-    a tower this small keeps of a picture what captions name, colours and shapes, and drops all fine structure.
+    Trained throughout, a tower this small keeps of a picture what captions name, colours and shapes, and drops its fine
+    structure; a fixed random projection of the patches also steadies training (Chen, Xie, He, ICCV 2021).
     """
+    filters = tower.embeddings.patch_embedding.weight  # (width, 3, 16, 16)
     with torch.no_grad():
         filters.normal_(0.0, filters[0].numel() ** -0.5)
         half = filters[: len(filters) // 2]
         half -= half.mean(dim=(2, 3), keepdim=True)
-    filters.requires_grad_(False)
+    for part in (tower.embeddings, tower.pre_layrnorm, *tower.encoder.layers[:-1]):
+        part.requires_grad_(False)
 
 
 class ClipTraining:
