@@ -10,11 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from baselines._torch import IMAGENET, TorchDetector, scenes_preset
+from fdr_bench.errors import ImageError
 from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import CenterCrop, DetectorCard, Preset, Resize, Tile, TrainedOn, View, Weights
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import nn
 
 WHOLE = View(**IMAGENET)
@@ -75,6 +80,13 @@ class NPR(TorchDetector):
         from baselines._npr import NPRNet
 
         return NPRNet(**architecture)
+
+    def preprocess(self, image: Image) -> NDArray[np.float32]:
+        """Return the network's input (3, H, W). Raises `ImageError` also where no 2×2 cell is left."""
+        array = super().preprocess(image)
+        if min(array.shape[1:]) < 2:
+            raise ImageError(f"NPR needs at least 2x2 px; the image is {array.shape[2]}x{array.shape[1]} px")
+        return array
 
     @classmethod
     def recipe(cls, size: str) -> Recipe:

@@ -10,23 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from fdr_bench.cache import cache_folder
 from fdr_bench.errors import UsageError, WeightsError, nearest
 from fdr_bench.types import DetectorCard, Weights
 
 WEIGHTS_FILE = "model.safetensors"
-
-
-def cache_folder() -> Path:
-    """Return the folder for downloads and renderings: FDR_BENCH_CACHE, or the platform's cache for fdr-bench."""
-    import platformdirs
-
-    chosen = os.environ.get("FDR_BENCH_CACHE")
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("fdr-bench"))
 
 
 def resolve_preset(card: DetectorCard, preset: str, brought: Path | None = None) -> Mapping[str, Path]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from PIL import Image
 
 from baselines._npr import NPRNet, neighbouring_pixel_residual
+from baselines.npr import NPR
+from fdr_bench.errors import ImageError
 
 
 def naive(x: torch.Tensor) -> torch.Tensor:
@@ -35,3 +38,11 @@ def test_nearest_enlarged_images_leave_nothing() -> None:
 def test_an_image_without_a_cell_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="at least 2x2"):
         NPRNet(depths=(1,), widths=(4,)).eval()(torch.zeros(shape))
+
+
+def test_an_image_too_small_for_the_native_view_is_that_images_error() -> None:
+    detector = NPR.__new__(NPR)  # its preprocessing alone: no weights needed
+    detector.view = NPR.card.presets["official"].views["native"]
+    with pytest.raises(ImageError, match="at least 2x2 px; the image is 5x1"):
+        detector.preprocess(Image.new("RGB", (5, 1)))
+    assert detector.preprocess(Image.new("RGB", (5, 2))).shape == (3, 2, 5)

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
+from fdr_bench.cache import cache_folder
 from fdr_bench.data.scenes.scene import VERSION
 from fdr_bench.errors import UsageError, nearest
 from fdr_bench.types import Dataset, Sample
@@ -69,14 +69,8 @@ def scenes_folder(wanted: Wanted) -> Path:
     )
     counts = {CAMERA: wanted.reals, **dict.fromkeys(wanted.generators, wanted.fakes)}
     identity = hashlib.sha256(repr((VERSION, wanted)).encode()).hexdigest()[:12]
-    return materialise(SetPlan(recipe=recipe, counts=counts), cache_folder() / f"v{VERSION}-{wanted.split}-{identity}")
-
-
-def cache_folder() -> Path:
-    """Return where rendered sets are kept: below FDR_BENCH_CACHE or the user's cache folder."""
-    import platformdirs
-
-    return Path(os.environ.get("FDR_BENCH_CACHE") or platformdirs.user_cache_dir("fdr-bench")) / "scenes"
+    place = cache_folder() / "scenes" / f"v{VERSION}-{wanted.split}-{identity}"
+    return materialise(SetPlan(recipe=recipe, counts=counts), place)
 
 
 def parse(rest: str) -> Wanted:
