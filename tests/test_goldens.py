@@ -27,7 +27,10 @@ from tests.goldens.fill import fill_state
 HERE = Path(__file__).parent / "goldens"
 FOLDERS = [HERE, *(Path(name) for name in [os.environ.get("FDR_BENCH_GOLDENS")] if name)]
 FIXTURES = {
-    path.name if folder == HERE else str(path): path for folder in FOLDERS for path in sorted(folder.glob("*.json"))
+    path.name if folder == HERE else str(path): path
+    for folder in FOLDERS
+    for path in sorted(folder.glob("*.json"))
+    if not path.name.startswith("fakereasoning_")  # another format: tests/fakereasoning/test_goldens_*.py
 }
 
 pytestmark = pytest.mark.goldens

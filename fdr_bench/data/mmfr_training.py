@@ -22,9 +22,10 @@ _VERDICT = re.compile(r"this image is (real|fake)\b", re.IGNORECASE)
 
 
 class Conversation(NamedTuple):
-    """One row: the image's path below the image folder, and the model answer that is to be learnt."""
+    """One row: the image's path below the image folder, the question, and the answer that is to be learnt."""
 
     image: str
+    question: str
     answer: str
 
 
@@ -100,7 +101,8 @@ def read_conversations(path: str) -> list[Conversation]:
     for number, entry in enumerate(rows, start=1):
         if len(entry["conversations"]) < 2:
             raise DataError(f"{path}: row {number} has no answer: expected a question and an answer in 'conversations'")
-        conversations.append(Conversation(entry["image"], entry["conversations"][1]["value"]))
+        question, answer = entry["conversations"][:2]
+        conversations.append(Conversation(entry["image"], question["value"], answer["value"]))
     return conversations
 
 

@@ -1,0 +1,100 @@
+"""What is minimised: cross-entropy of the answer's tokens, and the verdict's own loss (CPM) beside it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fakereasoning.cpm import CPMTokens, cpm_loss
+from fakereasoning.model import FakeReasoning
+from fakereasoning.packing import positions, visible
+from fakereasoning.prompts import IGNORE
+from fakereasoning.recipe import TuneRecipe
+from fakereasoning.vision import VisualFeatures
+
+
+class Batch(NamedTuple):
+    """Records on the device, ready for the model; either pixels or features."""
+
+    input_ids: Tensor
+    """(B, T), the image's place marked."""
+    attention_mask: Tensor
+    """(B, T) bool, false on the padding, which is at the right."""
+    labels: Tensor
+    """(B, T); -100 where nothing is to be learnt."""
+    fake: Tensor
+    """(B,) bool."""
+    pixels: Tensor | None
+    features: VisualFeatures | None
+    segments: Tensor | None = None
+    """(B, L) with images expanded, where rows hold several records (see `fakereasoning.packing`)."""
+
+
+class Losses(NamedTuple):
+    """Means over a batch: `total` is `language` plus the recipe's weight times `cpm`, and alone carries a gradient."""
+
+    total: Tensor
+    language: Tensor
+    cpm: Tensor
+    """0 where it is left out."""
+
+
+class Objective(nn.Module):
+    """The model with its losses, as one module: what accelerate wraps sees its forward pass whole."""
+
+    def __init__(self, model: FakeReasoning, recipe: TuneRecipe, tokens: CPMTokens | None) -> None:
+        super().__init__()
+        self.model, self.recipe, self.tokens = model, recipe, tokens
+
+    def forward(self, batch: Batch) -> Losses:
+        """Return the losses of a batch. The language loss is the mean over all learnt tokens of the batch.
+
+        The vocabulary's logits are computed at learnt positions only: they are most of the memory, and with small
+        models a good part of the work. The official verdict loss reads predictions everywhere, and so needs them all.
+        """
+        features = batch.features
+        if features is None:
+            if batch.pixels is None:
+                raise ValueError("a batch has neither pixels nor features")
+            features = self.model.visual_features(batch.pixels)
+        expanded = self.model.embed(
+            batch.input_ids,
+            self.model.image_tokens(features),
+            attention_mask=batch.attention_mask,
+            labels=batch.labels,
+        )
+        labels = expanded.labels
+        if labels is None:
+            raise ValueError("a batch has no labels")
+        # Padding is at the right, where the causal mask hides it from everything that is learnt: no mask is needed.
+        order = {}
+        if batch.segments is not None:
+            order = {"attention_mask": visible(batch.segments), "position_ids": positions(batch.segments)}
+        hidden = self.model.language.model(inputs_embeds=expanded.embeds, use_cache=False, **order).last_hidden_state
+        language = self._language_loss(hidden, labels)
+        cpm = self._verdict_loss(hidden, labels, batch.fake)
+        return Losses(language + self.recipe.cpm_weight * cpm, language.detach(), cpm.detach())
+
+    def _language_loss(self, hidden: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean cross-entropy over the learnt tokens; 0 with a gradient of 0 where there is none."""
+        wanted = labels[:, 1:] != IGNORE
+        logits = self.model.language.lm_head(hidden[:, :-1][wanted]).float()  # (M, V)
+        return functional.cross_entropy(logits, labels[:, 1:][wanted], reduction="sum") / max(1, len(logits))
+
+    def _verdict_loss(self, hidden: Tensor, labels: Tensor, fake: Tensor) -> Tensor:
+        tokens, recipe = self.tokens, self.recipe
+        if not recipe.cpm_weight or tokens is None:
+            return hidden.new_zeros(())
+        head = self.model.language.lm_head
+        if recipe.cpm_semantics == "official":
+            logits = head(hidden)  # (B, L, V)
+        else:
+            # By the labels' position only the two words' logits are read: two columns stand for the vocabulary.
+            logits = functional.linear(hidden, head.weight[[*tokens.real, *tokens.fake]])  # (B, L, 2)
+            words = range(len(tokens.real) + len(tokens.fake))
+            tokens = CPMTokens(tokens.pattern, tuple(words[: len(tokens.real)]), tuple(words[len(tokens.real) :]))
+        return cpm_loss(
+            logits, labels, fake, tokens, temperature=recipe.cpm_temperature, semantics=recipe.cpm_semantics
+        ).loss

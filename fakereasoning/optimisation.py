@@ -1,0 +1,86 @@
+"""The optimizer of a stage: a learning rate for each part of the model, and its course over the training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from fakereasoning.recipe import Part, TuneRecipe
+from fdr_bench.errors import UsageError
+
+PART_OF: dict[str, Part] = {
+    "clip": "clip",
+    "dino": "dino",
+    "clip_projector": "projectors",
+    "dino_projector": "projectors",
+    "fusion": "fusion",
+    "language": "language",
+}
+"""The model's children by name, each with the part of the recipe that it belongs to."""
+
+
+def part_of(name: str) -> Part:
+    """Return the part that a parameter of `FakeReasoning` belongs to, by its full name. Raises `UsageError`."""
+    child = name.partition(".")[0]
+    if child not in PART_OF:
+        raise UsageError(f"the parameter '{name}' is of no part of the model; expected one of {', '.join(PART_OF)}")
+    return PART_OF[child]
+
+
+def parameter_groups(model: nn.Module, recipe: TuneRecipe) -> list[dict[str, Any]]:
+    """Return what AdamW takes: the parameters that learn, by highest learning rate ("peak") and weight decay.
+
+    Vectors (biases, norms, class tokens) are not decayed. Groups are in a fixed order, which a saved state relies on.
+    """
+    found: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            peak = recipe.rates.get(part_of(name), recipe.lr)
+            decay = recipe.weight_decay if parameter.squeeze().ndim > 1 else 0.0
+            found.setdefault((peak, decay), []).append(parameter)
+    return [
+        {"params": parameters, "lr": peak, "peak": peak, "weight_decay": decay}
+        for (peak, decay), parameters in found.items()
+    ]
+
+
+def optimizer(model: nn.Module, recipe: TuneRecipe) -> torch.optim.AdamW:
+    """Return AdamW on the parameters that learn. Raises `UsageError` where there is none."""
+    groups = parameter_groups(model, recipe)
+    if not groups:
+        raise UsageError(
+            f"nothing to train: the model has none of the parts {', '.join(recipe.trainable)}; "
+            "name others in the recipe's 'trainable'"
+        )
+    return torch.optim.AdamW(groups, betas=recipe.betas, fused=True)
+
+
+def course(fraction: float, warmup: float) -> float:
+    """Return the share of the peak rate at a fraction of the training: a straight rise, then half a cosine to 0."""
+    if fraction < warmup:
+        return fraction / warmup
+    if warmup >= 1:
+        return 1.0
+    return (1 + math.cos(math.pi * min(1.0, (fraction - warmup) / (1 - warmup)))) / 2
+
+
+def set_rates(optimizer: torch.optim.Optimizer, fraction: float, warmup: float) -> None:
+    """Give every group the learning rate that its course has at this fraction of the training."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * course(fraction, warmup)
+
+
+def recompute_blocks(blocks: Iterable[nn.Module]) -> None:
+    """Have blocks compute their activations again in the backward pass, instead of keeping them until then.
+
+    Done here, since the name of transformers' own switch depends on its version. The blocks keep their parameters'
+    names.
+    """
+    for block in blocks:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)

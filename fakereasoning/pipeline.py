@@ -1,0 +1,221 @@
+"""All stages of a model in order: base, FACL, tuning, calibration; each is skipped where it has finished before.
+
+OUT/base/ OUT/facl/ OUT/tune/   what each stage leaves, in the model's own precision
+OUT/model.safetensors           the result in float16, with config.json, tokenizer.json and calibration.json
+OUT/card.json                   what it is and how it came about, all stages in it; written last
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+
+from fakereasoning.answering import calibrate_folder
+from fakereasoning.config import Fusion, Vision
+from fakereasoning.detector import card_facts
+from fakereasoning.facl_recipe import FaclRecipe
+from fakereasoning.prompts import QUESTION
+from fakereasoning.recipe import TuneRecipe, read_recipe
+from fakereasoning.records import Record, read_records, tokenizer_texts
+from fakereasoning.scene_questions import scene_questions
+from fakereasoning.stage1 import train_facl
+from fakereasoning.starting import Start, fresh, read_start
+from fakereasoning.training import CARD, FORMAT, TOKENIZER, tune
+from fdr_bench.data import open_dataset
+from fdr_bench.errors import UsageError, nearest
+from fdr_bench.store import write_json
+from fdr_bench.types import Dataset
+
+Stage = Literal["base", "facl", "tune"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+DROPPED = ("identity", "format", "kind", "detector", "size", "trained_on", "architecture", "view", "parameters")
+"""What the final card says once, and not again for each stage."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is to be trained, on what, and within which limits."""
+
+    data: str
+    out: Path
+    recipe: str = "nano"
+    """Of `fakereasoning/recipes`, or the path of a .json file."""
+    size: str | None = None
+    """In place of the recipe's."""
+    vision: Vision | None = None
+    fusion: Fusion | None = None
+    start: Path | None = None
+    """A folder to begin with in place of the base stage, trained here or official."""
+    clip: Path | None = None
+    dino: Path | None = None
+    lora_base: Path | None = None
+    """Towers outside an official folder, and the base of one that holds adapters."""
+    stages: tuple[Stage, ...] | None = None
+    """Those of the recipe to do; None: all that it has."""
+    changes: Mapping[Stage, Mapping[str, Any]] = field(default_factory=dict)
+    """Fields of the recipe's stages to replace."""
+    steps: int | None = None
+    """Steps of the optimizer in each stage, for a trial."""
+    max_minutes: Mapping[Stage, float] = field(default_factory=dict)
+    seed: int = 0
+    threads: int | None = None
+    device: str = "cpu"
+    resume: bool = True
+    quiet: bool = False
+    validation: str | None = None
+    """Labelled data that nothing was trained on; the result is calibrated on it."""
+    command: str = ""
+    """What to put into the card: how to do it again."""
+
+
+def train(plan: Plan) -> Path:
+    """Do all stages and return the folder of the result, `plan.out`.
+
+    Raises `UsageError` for a recipe, size or data that do not go together, and what the stages raise.
+    """
+    content = read_recipe(plan.recipe)
+    stages = _stages(plan, content)
+    material = _material(plan, "base" in stages)
+    current = _start(plan, content, material)
+    cards: dict[str, Mapping[str, Any]] = {}
+    for stage in stages:
+        current, cards[stage] = _do(stage, plan.out / stage, current, plan, content, material)
+    _write(current, plan, _facts(plan, content, material.dataset), cards)
+    if plan.validation is not None:
+        calibrate_folder(plan.out, open_dataset(plan.validation), device=plan.device)
+    return plan.out
+
+
+def train_stage(plan: Plan, stage: Stage) -> Path:
+    """Do one stage and return its folder, `plan.out`: without folders of stages and in the model's own precision."""
+    content = read_recipe(plan.recipe)
+    _stages(replace(plan, stages=(stage,)), content)
+    material = _material(plan, stage == "base")
+    _do(stage, plan.out, _start(plan, content, material), plan, content, material)
+    return plan.out
+
+
+class Material(NamedTuple):
+    """What is learnt from: the samples, the records about them, and questions about what they show."""
+
+    dataset: Dataset
+    records: list[Record]
+    questions: list[Record]
+
+
+def _material(plan: Plan, ask: bool) -> Material:
+    dataset = open_dataset(plan.data)
+    return Material(dataset, read_records(dataset), scene_questions(dataset) if ask else [])
+
+
+def _do(
+    stage: Stage, out: Path, start: Start, plan: Plan, content: Mapping[str, Any], material: Material
+) -> tuple[Start, Mapping[str, Any]]:
+    """Do one stage in the folder `out`; return what it leaves and its card."""
+    fields = _fields(plan, content, stage)
+    common: dict[str, Any] = {
+        "out": out,
+        "seed": plan.seed,
+        "resume": plan.resume,
+        "threads": plan.threads,
+        "device": plan.device,
+        "max_minutes": plan.max_minutes.get(stage),
+        "quiet": plan.quiet,
+        "facts": _facts(plan, content, material.dataset) | {"kind": stage, **card_facts(start.model.config)},
+    }
+    if stage == "facl":
+        result = train_facl(start.model, material.dataset.samples, recipe=FaclRecipe.from_json(fields), **common)
+        # The folder of a stage is whole: the next may begin with it alone.
+        start.codec.tokenizer.save(str(out / TOKENIZER))
+        return start._replace(model=result.model), result.card
+    recipe = TuneRecipe.from_json(fields)
+    records = material.questions if stage == "base" else material.records
+    tuned = tune(start.model, start.codec, records, recipe=recipe, **common)
+    return start._replace(model=tuned.model), tuned.card
+
+
+def _fields(plan: Plan, content: Mapping[str, Any], stage: Stage) -> dict[str, Any]:
+    """Return the fields of a stage's recipe with the plan's changes."""
+    fields = {**content.get(stage, {}), **plan.changes.get(stage, {})}
+    return fields if plan.steps is None else fields | {"steps": plan.steps}
+
+
+def _stages(plan: Plan, content: Mapping[str, Any]) -> tuple[Stage, ...]:
+    """Return the stages to do, in order. Raises `UsageError` where the plan names one that is not there."""
+    known = tuple(stage for stage in STAGES if stage in content)
+    for stage in [*(plan.stages or ()), *plan.changes, *plan.max_minutes]:
+        if stage not in known:
+            raise UsageError(
+                f"the recipe '{plan.recipe}' has no stage '{stage}'; expected {', '.join(known)}."
+                f"{nearest(stage, known)}"
+            )
+    chosen = tuple(stage for stage in known if plan.stages is None or stage in plan.stages)
+    return tuple(stage for stage in chosen if plan.start is None or stage != "base")
+
+
+def _start(plan: Plan, content: Mapping[str, Any], material: Material) -> Start:
+    if plan.start is not None:
+        if plan.vision is not None or plan.size is not None:
+            raise UsageError("size and vision come from the folder that the training starts with; leave them out")
+        return read_start(
+            plan.start,
+            base=plan.lora_base,
+            clip=plan.clip,
+            dino=plan.dino,
+            fusion=plan.fusion,
+            # Under adapters the model's own weights stay as they are, and may take half the memory.
+            dtype=torch.bfloat16 if _fields(plan, content, "tune").get("lora") else torch.float32,
+            seed=plan.seed,
+        )
+    return fresh(
+        plan.size or str(content.get("size", "nano")),
+        tokenizer_texts([*material.records, *material.questions], QUESTION),
+        vocabulary=int(content.get("vocabulary", 1024)),
+        vision=plan.vision,
+        fusion=plan.fusion,
+        seed=plan.seed,
+    )
+
+
+def _facts(plan: Plan, content: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """Return what every card of this training says. Paths of this machine are not in it."""
+    fakes = [sample for sample in dataset.samples if sample.label == "fake"]
+    return {
+        "detector": "fakereasoning",
+        "size": plan.size or content.get("size", "nano"),
+        "trained_on": {
+            "dataset": dataset.name,
+            "spec": dataset.spec if dataset.spec.startswith("scenes") else dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "generators": sorted({sample.generator for sample in fakes if sample.generator}),
+            "n_real": len(dataset.samples) - len(fakes),
+            "n_fake": len(fakes),
+        },
+    }
+
+
+def _write(result: Start, plan: Plan, facts: Mapping[str, Any], cards: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the result of the last stage to `plan.out`, in float16."""
+    result.model.save_pretrained(plan.out, dtype=torch.float16)
+    result.codec.tokenizer.save(str(plan.out / TOKENIZER))
+    told = {
+        stage: {name: value for name, value in card.items() if name not in DROPPED} for stage, card in cards.items()
+    }
+    write_json(
+        plan.out / CARD,
+        {
+            "format": FORMAT,
+            **facts,
+            "kind": "fakereasoning",
+            **card_facts(result.model.config),
+            "parameters": sum(parameter.numel() for parameter in result.model.parameters()),
+            "seed": plan.seed,
+            "command": plan.command,
+            "seconds": round(sum(float(card["seconds"]) for card in cards.values()), 1),
+            "stages": told,
+        },
+    )

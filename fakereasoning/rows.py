@@ -1,0 +1,111 @@
+"""Records as a training holds them: token ids and labels, each with the number of its image, and batches of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from fakereasoning.batches import Index
+from fakereasoning.config import FakeReasoningConfig
+from fakereasoning.frozen import FrozenFeatures
+from fakereasoning.objective import Batch
+from fakereasoning.packing import SHARED, Packed, expanded_segments, pack
+from fakereasoning.pixels import TrainingImages, normalised
+from fakereasoning.prompts import IGNORE, arrange_stages
+from fakereasoning.recipe import TuneRecipe
+from fakereasoning.records import Encoded, Record, collate, encode
+from fakereasoning.tokenizer import Codec
+from fdr_bench.errors import DataError
+from fdr_bench.types import ImageFile
+
+
+class Rows:
+    """Encoded records: what is read of each, what is learnt of it, its class, and which image it is about."""
+
+    def __init__(
+        self, records: Sequence[Record], codec: Codec, config: FakeReasoningConfig, recipe: TuneRecipe
+    ) -> None:
+        """Raises `DataError` where there is nothing to learn, or an answer lacks a stage that the recipe names."""
+        self.pad, self.image_tokens, self.packed = codec.pad, config.image_tokens, recipe.pack
+        self.files: list[ImageFile] = []
+        about: list[list[Encoded]] = []
+        fake: list[list[bool]] = []
+        number: dict[str, int] = {}
+        # One of the tokens that the limit counts stands for the image's tokens.
+        longest = min(recipe.max_length or config.max_length, config.max_length) - config.image_tokens + 1
+        for record in records:
+            row = encode(_shaped(record, recipe), codec, longest)
+            if all(label == IGNORE for label in row.labels):
+                continue
+            place = number.setdefault(record.image.location, len(number))
+            if place == len(self.files):
+                self.files.append(record.image)
+                about.append([])
+                fake.append([])
+            about[place].append(row)
+            fake[place].append(record.label == "fake")
+        if not about:
+            raise DataError(
+                f"of {len(records)} records none has anything to learn: expected answers that begin within the first "
+                f"{longest} tokens"
+            )
+        self.left_out = len(records) - sum(map(len, about))
+        packed = [pack(rows, longest) if recipe.pack else [_alone(row) for row in rows] for rows in about]
+        self.rows = [row for rows in packed for row in rows]
+        self.images = np.repeat(np.arange(len(about)), [len(rows) for rows in packed])  # (N,)
+        classes = [[False] * len(rows) if recipe.pack else one for rows, one in zip(packed, fake, strict=True)]
+        self.fake = np.array([one for each in classes for one in each], dtype=np.bool_)  # (N,)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each row."""
+        return [len(row.input_ids) for row in self.rows]
+
+    def digest(self) -> str:
+        """Return a sha256 over all that is learnt from, but for the images' pixels."""
+        digest = hashlib.sha256(np.stack([self.images, self.fake]).astype("<i8").tobytes())
+        for row in self.rows:
+            digest.update(np.array(row, dtype="<i8").tobytes() + b"|")
+        return digest.hexdigest()
+
+    def batch(
+        self, index: Index, images: TrainingImages, features: FrozenFeatures | None, *, like: torch.Tensor
+    ) -> Batch:
+        """Return the rows at `index` (B,), padded at the right, on the device and with the type of `like`."""
+        rows = [self.rows[i] for i in index]
+        padded = collate([Encoded(row.input_ids, row.labels) for row in rows], pad=self.pad)
+        device, shown = like.device, self.images[index]
+        pixels = normalised(images.take(shown)).to(device, like.dtype) if features is None else None
+        return Batch(
+            input_ids=padded.input_ids.to(device),
+            attention_mask=padded.attention_mask.to(device),
+            labels=padded.labels.to(device),
+            fake=torch.from_numpy(self.fake[index]).to(device),
+            pixels=pixels,
+            features=None if features is None else features.take(shown, device, like.dtype),
+            segments=expanded_segments(rows, self.image_tokens).to(device) if self.packed else None,
+        )
+
+
+def _alone(row: Encoded) -> Packed:
+    return Packed(row.input_ids, row.labels, [SHARED] * len(row.input_ids))
+
+
+def _shaped(record: Record, recipe: TuneRecipe) -> Record:
+    """Return the record with the stages of its answer that the recipe learns."""
+    if recipe.stages is None:
+        return record
+    answer = arrange_stages(record.answer, recipe.stages)
+    if answer is None:
+        raise DataError(
+            f"the answer of record {record.id} lacks one of the stages {', '.join(recipe.stages)} that the recipe "
+            "names; expected all of them in tags"
+        )
+    return replace(record, answer=answer)

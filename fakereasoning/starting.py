@@ -1,0 +1,86 @@
+"""What a training begins with: a fresh model of a size, or a folder with one, each with its tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from fakereasoning.checkpoints import read_json
+from fakereasoning.config import Fusion, Vision, size
+from fakereasoning.fusion import FAFF
+from fakereasoning.model import FakeReasoning
+from fakereasoning.official import load_official
+from fakereasoning.prompts import OFFICIAL_TRAIN_IDS
+from fakereasoning.storage import CONFIG
+from fakereasoning.tokenizer import ByteLevelCodec, LlamaCodec, load_llama_tokenizer, load_tokenizer, train_tokenizer
+
+
+class Start(NamedTuple):
+    """A model on the processor and the tokenizer that goes with it."""
+
+    model: FakeReasoning
+    codec: ByteLevelCodec | LlamaCodec
+
+
+def fresh(
+    name: str, texts: Sequence[str], *, vocabulary: int, vision: Vision | None, fusion: Fusion | None, seed: int
+) -> Start:
+    """Return a model of a size at its initialisation, and a tokenizer trained on the texts.
+
+    The language model has as many words as the tokenizer found, at most `vocabulary`. Raises `UsageError` for an
+    unknown size, and for a vision and fusion that do not go together.
+    """
+    config = size(name, vision=vision, fusion=fusion)
+    codec = train_tokenizer(texts, vocabulary=vocabulary)
+    torch.manual_seed(seed)
+    config = replace(config, language={**config.language, "vocab_size": codec.vocabulary})
+    return Start(FakeReasoning(config), codec)
+
+
+def read_start(
+    folder: Path,
+    *,
+    clip: Path | None = None,
+    dino: Path | None = None,
+    base: Path | None = None,
+    fusion: Fusion | None = None,
+    dtype: torch.dtype | None = None,
+    seed: int = 0,
+) -> Start:
+    """Return the model and the tokenizer of a folder that was trained here, or of an official one.
+
+    An official folder may be the released model, a LoRA run on its `base`, or the mixture-of-features model that the
+    official training begins with; `clip` and `dino` are towers outside it. `fusion` gives the model another one, fresh
+    where the folder has none. Raises `WeightsError` where files are missing or do not fit.
+    """
+    if "format" in read_json(folder / CONFIG):
+        start = Start(FakeReasoning.from_pretrained(folder, dtype=dtype), load_tokenizer(folder))
+    else:
+        model = load_official(folder, base=base, clip=clip, dino=dino, dtype=dtype)
+        start = Start(model, load_llama_tokenizer(folder, ids=OFFICIAL_TRAIN_IDS))
+    if fusion is None or fusion == start.model.config.fusion:
+        return start
+    return start._replace(model=with_fusion(start.model, fusion, seed=seed))
+
+
+def with_fusion(model: FakeReasoning, fusion: Fusion, *, seed: int = 0) -> FakeReasoning:
+    """Return the model with another way of fusing its two towers; all else keeps its weights.
+
+    A fusion block that the model has stays as far as the other one has use for it; what is missing is drawn from the
+    seed. Raises `UsageError` where the towers do not go with it.
+    """
+    config = replace(model.config, fusion=fusion)
+    tensors = {name: tensor for name, tensor in model.stored_tensors().items() if not name.startswith("fusion.")}
+    if fusion in ("cross-attention", "faff"):
+        torch.manual_seed(seed)
+        bias = config.bias_hidden if fusion == "faff" else None
+        block = FAFF(config.width, config.fusion_heads, config.fusion_hidden, bias, config.dropout).to(model.dtype)
+        own = model.stored_tensors()
+        tensors |= {f"fusion.{name}": own.get(f"fusion.{name}", tensor) for name, tensor in block.state_dict().items()}
+    changed = FakeReasoning.empty(config)
+    changed.load_tensors(tensors, "the model with another fusion")
+    return changed

@@ -1,0 +1,167 @@
+"""What a batch is learnt by: the losses against the plain model, packing, cached features, and encoded records."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fakereasoning.cpm import cpm_loss
+from fakereasoning.frozen import frozen_features
+from fakereasoning.objective import Objective
+from fakereasoning.optimisation import recompute_blocks
+from fakereasoning.pixels import TrainingImages
+from fakereasoning.prompts import IGNORE
+from fakereasoning.recipe import PARTS, TuneRecipe
+from fakereasoning.records import Record
+from fakereasoning.rows import Rows
+from fakereasoning.tokenizer import ByteLevelCodec
+from fdr_bench.errors import DataError
+from tests.fakereasoning import small
+
+ALL = TuneRecipe(trainable=PARTS, batch=4)
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory) -> list[Record]:
+    return small.records(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="module")
+def codec(records) -> ByteLevelCodec:
+    return small.codec(records)
+
+
+def rows_and_images(records, codec, recipe=ALL) -> tuple[Rows, TrainingImages]:
+    rows = Rows(records, codec, small.config(codec.vocabulary), recipe)
+    return rows, TrainingImages(rows.files, 32)
+
+
+LIKE = torch.empty(0)
+
+# ---------------------------------------------------------------- losses
+
+
+@pytest.mark.parametrize("semantics", ["labels", "official"])
+def test_the_losses_are_those_of_the_whole_model_on_all_positions(records, codec, semantics):
+    rows, images = rows_and_images(records, codec)
+    recipe = replace(ALL, cpm_semantics=semantics, cpm_weight=0.5)
+    model = small.model(codec.vocabulary).eval()
+    batch = rows.batch(np.array([0, 1, 6]), images, None, like=LIKE)
+    losses = Objective(model, recipe, codec.cpm)(batch)
+    out = model(batch.input_ids, pixels=batch.pixels, attention_mask=batch.attention_mask, labels=batch.labels)
+    cpm = cpm_loss(out.logits, out.labels, batch.fake, codec.cpm, semantics=semantics).loss
+    assert losses.language.item() == pytest.approx(out.loss.item(), rel=1e-5)
+    assert losses.cpm.item() == pytest.approx(cpm.item(), rel=1e-5)
+    assert losses.total.item() == pytest.approx(out.loss.item() + 0.5 * cpm.item(), rel=1e-5)
+
+
+def test_padding_does_not_change_a_rows_loss(records, codec):
+    rows, images = rows_and_images(records, codec)
+    objective = Objective(small.model(codec.vocabulary).eval(), ALL, codec.cpm)
+    lengths = np.array(rows.lengths)
+    short, long = int(lengths.argmin()), int(lengths.argmax())
+    assert lengths[short] < lengths[long]
+    alone = [objective(rows.batch(np.array([i]), images, None, like=LIKE)).language.item() for i in (short, long)]
+    both = objective(rows.batch(np.array([short, long]), images, None, like=LIKE)).language.item()
+    counts = [sum(label != IGNORE for label in rows.rows[i].labels) for i in (short, long)]
+    assert both == pytest.approx(np.average(alone, weights=counts), rel=1e-5)
+
+
+def test_every_row_with_a_conclusion_gives_a_gradient_to_the_verdict(records, codec):
+    rows, images = rows_and_images(records, codec)
+    model = small.model(codec.vocabulary).eval()
+    for index in range(4):
+        model.zero_grad()
+        Objective(model, replace(ALL, cpm_weight=1e6), codec.cpm)(
+            rows.batch(np.array([index]), images, None, like=LIKE)
+        ).total.backward()
+        real, fake = codec.cpm.real[0], codec.cpm.fake[0]
+        pull = model.language.lm_head.weight.grad[[real, fake]].abs().sum(dim=1)
+        assert bool((pull > 1).all())
+
+
+def test_records_packed_into_one_row_are_learnt_as_if_each_stood_alone(records, codec):
+    asked = [replace(record, question=f"What is this{'?' * n}") for n, record in enumerate(records[:2] * 3)]
+    asked = [replace(record, image=records[n // 3].image) for n, record in enumerate(asked)]
+    recipe = replace(ALL, cpm_weight=0.0)
+    rows, images = rows_and_images(asked, codec, recipe)
+    packed, _ = rows_and_images(asked, codec, replace(recipe, pack=True))
+    assert (len(rows), len(packed), list(packed.images)) == (6, 2, [0, 1])
+    losses, gradients = [], []
+    for given in (rows, packed):
+        model = small.model(codec.vocabulary).eval()
+        loss = Objective(model, recipe, None)(given.batch(np.arange(len(given)), images, None, like=LIKE)).total
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-6)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*gradients, strict=True))
+
+
+def test_a_row_holds_no_more_records_than_its_length_allows(records, codec):
+    asked = [replace(records[0], question="What is this?") for _ in range(6)]
+    segment = len(codec.prompt("What is this?")) - 2 + len(codec.answer(records[0].answer))
+    longest = 2 + 3 * segment + segment - 1  # bos and image, three records, not quite a fourth
+    recipe = replace(ALL, cpm_weight=0.0, pack=True, max_length=longest + small.PATCHES - 1)
+    rows, _ = rows_and_images(asked, codec, recipe)
+    assert [max(row.segments) for row in rows.rows] == [3, 3]
+    assert max(rows.lengths) <= longest
+
+
+def test_recomputed_blocks_give_the_same_gradients(records, codec):
+    rows, images = rows_and_images(records, codec)
+    batch = rows.batch(np.arange(4), images, None, like=LIKE)
+    gradients = []
+    for recompute in (False, True):
+        model = small.model(codec.vocabulary).eval()
+        if recompute:
+            recompute_blocks(model.language.model.layers)
+        Objective(model, ALL, codec.cpm)(batch).total.backward()
+        gradients.append([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
+    assert len(gradients[0]) == len(gradients[1]) > 50
+    assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(*gradients, strict=True))
+
+
+def test_features_of_frozen_towers_are_those_of_the_images_to_half_precision(records, codec, tmp_path):
+    rows, images = rows_and_images(records, codec)
+    model = small.model(codec.vocabulary).eval()
+    features = frozen_features(model, images, tmp_path / "features")
+    index = np.array([7, 2])
+    live = model.visual_features(rows.batch(index, images, None, like=LIKE).pixels)
+    for kept, computed in zip(features.take(rows.images[index], LIKE.device, LIKE.dtype), live, strict=True):
+        assert torch.allclose(kept, computed, rtol=1e-3, atol=1e-4)
+    # Found again, until a tower changes.
+    stamp = (tmp_path / "features" / "clip.npy").stat().st_mtime_ns
+    frozen_features(small.model(codec.vocabulary).eval(), images, tmp_path / "features")
+    assert (tmp_path / "features" / "clip.npy").stat().st_mtime_ns == stamp
+    frozen_features(small.model(codec.vocabulary, seed=1).eval(), images, tmp_path / "features")
+    assert (tmp_path / "features" / "clip.npy").stat().st_mtime_ns != stamp
+
+
+# ---------------------------------------------------------------- records
+
+
+def test_records_without_room_for_an_answer_are_left_out_and_counted(records, codec):
+    config = small.config(codec.vocabulary)
+    prompt = len(codec.prompt(None)) - 1 + small.PATCHES
+    rows = Rows(records, codec, config, replace(ALL, max_length=prompt + 5))
+    assert all(sum(label != IGNORE for label in row.labels) == 5 for row in rows.rows)
+    with pytest.raises(DataError, match="none has anything to learn"):
+        Rows(records, codec, config, replace(ALL, max_length=prompt))
+
+
+def test_a_recipe_may_learn_the_conclusion_alone(records, codec):
+    rows, _ = rows_and_images(records, codec, replace(ALL, stages=("CONCLUSION",)))
+    learnt = [label for label in rows.rows[0].labels if label != IGNORE]
+    assert codec.decode(learnt) == "<CONCLUSION> This image is fake. </CONCLUSION>"
+    with pytest.raises(DataError, match="lacks one of the stages"):
+        rows_and_images([replace(records[0], answer="A picture.")], codec, replace(ALL, stages=("CAPTION",)))
+
+
+def test_records_about_one_image_share_it(records, codec):
+    rows, images = rows_and_images([*records, *records[:5]], codec)
+    assert (len(rows), len(images)) == (17, 12)
+    assert np.array_equal(np.bincount(rows.images), [2] * 5 + [1] * 7)
