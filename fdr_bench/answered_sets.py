@@ -25,6 +25,7 @@ class Plan:
     run: str
     finished: bool
     thresholds: Mapping[str, float]  # by model
+    reasoning: frozenset[str]  # models that give reasoning by their card
     fingerprints: Mapping[str, str]  # by dataset
     skipped: frozenset[tuple[str, str | None]]
 
@@ -37,6 +38,7 @@ def read_plan(run: Path) -> Plan:
     try:
         plan = json.loads(path.read_bytes())
         thresholds = {str(name): float(entry["threshold"]) for name, entry in plan["models"].items()}
+        reasoning = frozenset(str(name) for name, entry in plan["models"].items() if entry.get("reasons"))
         fingerprints = {str(name): str(entry["fingerprint"]) for name, entry in plan["datasets"].items()}
         skipped = frozenset((row["model"], row.get("dataset")) for row in plan.get("skipped", ()))
         name = str(plan.get("run", run.resolve().name))
@@ -49,6 +51,7 @@ def read_plan(run: Path) -> Plan:
         run=name,
         finished=path.name == "run.json",
         thresholds=thresholds,
+        reasoning=reasoning,
         fingerprints=fingerprints,
         skipped=skipped,
     )
@@ -64,6 +67,8 @@ class AnsweredSet:
     content: NDArray[np.int64]  # (N,) identical bytes share a number
     generators: tuple[str, ...]
     answers: Mapping[str, Answers]
+    samples: Path  # samples.jsonl
+    order: NDArray[np.int64]  # (N,) its line (from 0) of each sample
 
 
 def read_set(run: Path, plan: Plan, dataset: str, models: Sequence[str]) -> AnsweredSet:
@@ -78,7 +83,8 @@ def read_set(run: Path, plan: Plan, dataset: str, models: Sequence[str]) -> Answ
         found, images[model] = read_answers(
             run / model / dataset / "predictions.jsonl", labels.ids, finished=plan.finished
         )
-        answers[model] = Answers(found.reached[order], found.score[order], found.verdict[order])
+        texts = found.reasoning and found.reasoning.take(order)
+        answers[model] = Answers(found.reached[order], found.score[order], found.verdict[order], texts)
     return AnsweredSet(
         dataset=dataset,
         fake=labels.fake[order],
@@ -86,6 +92,8 @@ def read_set(run: Path, plan: Plan, dataset: str, models: Sequence[str]) -> Answ
         content=contents(images, len(order))[order],
         generators=labels.generators,
         answers=answers,
+        samples=path,
+        order=order,
     )
 
 

@@ -42,6 +42,7 @@ class Answers:
     reached: NDArray[np.bool_]  # (N,) there is a row, be it an error
     score: NDArray[np.float64]  # (N,) P(fake), NaN where there is none
     verdict: NDArray[np.int8]  # (N,) 1 fake, 0 real, -1 none stated
+    reasoning: pyarrow.Array | None = None  # (N,) texts, null where there is none; None where there is none at all
 
     @property
     def answered(self) -> NDArray[np.bool_]:
@@ -86,7 +87,7 @@ def read_answers(path: Path, ids: pyarrow.Array, *, finished: bool) -> tuple[Ans
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    texts = [(name, pa.string()) for name in ("id", "image", "verdict", "error")]
+    texts = [(name, pa.string()) for name in ("id", "image", "verdict", "error", "reasoning")]
     schema = pa.schema([*texts, ("score", pa.float64())])
 
     def acceptable(table: pyarrow.Table) -> bool:
@@ -105,13 +106,16 @@ def read_answers(path: Path, ids: pyarrow.Array, *, finished: bool) -> tuple[Ans
     score = np.where(failed, np.nan, table["score"].to_numpy())
     fake = pc.if_else(pc.is_valid(table["verdict"]), pc.cast(pc.equal(table["verdict"], "fake"), "int8"), -1)
     verdict = np.where(failed, -1, pc.fill_null(fake, -1).to_numpy()).astype(np.int8)
+    source = _scatter(np.arange(len(place)), place, len(ids), -1)
+    rows = pa.array(source, mask=source < 0)
+    reasoning = pc.if_else(pa.array(failed), None, table["reasoning"])
     answers = Answers(
         _scatter(np.ones(len(place), dtype=np.bool_), place, len(ids), False),
         _scatter(score, place, len(ids), np.nan),
         _scatter(verdict, place, len(ids), -1),
+        None if reasoning.null_count == len(reasoning) else pc.take(reasoning.combine_chunks(), rows),
     )
-    source = _scatter(np.arange(len(place)), place, len(ids), -1)
-    images = pc.take(table["image"].combine_chunks(), pa.array(source, mask=source < 0))
+    images = pc.take(table["image"].combine_chunks(), rows)
     return answers, images
 
 
@@ -244,7 +248,7 @@ def _prediction_fault(ids: pyarrow.Array) -> Fault:
             return f"score is {score!r}, outside [0, 1]"
         if verdict not in (None, *LABELS):
             return f"verdict is {verdict!r}, expected 'real' or 'fake'"
-        for name in ("image", "error"):
+        for name in ("image", "error", "reasoning"):
             if not isinstance(row.get(name), str | None):
                 return f"{name} is {row[name]!r}, not a text"
         reason = _repeated(row, seen)

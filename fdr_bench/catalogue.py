@@ -48,8 +48,10 @@ def datasets() -> list[Row]:
 
 def metrics() -> list[Row]:
     """Return a row for each metric with its definition and source."""
-    from fdr_bench.metrics import METRICS
+    from fdr_bench.metrics import METRICS, Metric
+    from fdr_bench.metrics.text_metrics import TEXT_METRICS, TextMetric
 
+    known: list[Metric | TextMetric] = [*METRICS.values(), *TEXT_METRICS.values()]
     return [
         {
             "metric": metric.name,
@@ -58,7 +60,7 @@ def metrics() -> list[Row]:
             "note": metric.definition,
             "source": metric.source,
         }
-        for metric in METRICS.values()
+        for metric in known
     ]
 
 

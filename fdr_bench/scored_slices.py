@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,19 @@ from fdr_bench.types import Score
 
 Booleans = NDArray[np.bool_]
 Floats = NDArray[np.float64]
+
+
+class Settings(NamedTuple):
+    """How intervals are made."""
+
+    resamples: int
+    level: float
+    seed: int
+
+    @property
+    def method(self) -> str:
+        """The words that stand beside every interval."""
+        return f"stratified cluster bootstrap, {self.resamples} resamples, seed {self.seed}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -11,12 +11,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdr_bench.answered_sets import AnsweredSet, Tuning, read_plan, read_set
+from fdr_bench.answered_sets import AnsweredSet, Plan, Tuning, read_plan, read_set
 from fdr_bench.errors import UsageError
 from fdr_bench.metrics import METRICS
 from fdr_bench.metrics.resampling import (
@@ -27,25 +26,12 @@ from fdr_bench.metrics.resampling import (
     resampled,
 )
 from fdr_bench.metrics.sliced import Cells, Presorted, cells_of, macro_values
-from fdr_bench.scored_slices import View, macro_scores, slice_scores
+from fdr_bench.scored_slices import Settings, View, macro_scores, slice_scores
 from fdr_bench.types import Interval, Score
 
 SCHEMA = 1
 SHARES = ("acc", "acc@strict", "real_acc", "fake_acc", "acc@validation", "failure_rate")  # of images, each right or not
 Floats = NDArray[np.float64]
-
-
-class Settings(NamedTuple):
-    """How intervals are made."""
-
-    resamples: int
-    level: float
-    seed: int
-
-    @property
-    def method(self) -> str:
-        """The words that stand beside every interval."""
-        return f"stratified cluster bootstrap, {self.resamples} resamples, seed {self.seed}"
 
 
 def score_run(
@@ -80,7 +66,9 @@ def score_run(
                 rows = int(answers.reached.sum())
                 partial.append({"model": model, "dataset": dataset, "rows": rows, "samples": len(answers.reached)})
         thresholds = {model: tuned.threshold(model, dataset) for model in models}
-        scores += score_set(this, plan.thresholds, thresholds, settings, threads or min(os.cpu_count() or 1, 8))
+        workers = threads or min(os.cpu_count() or 1, 8)
+        scores += score_set(this, plan.thresholds, thresholds, settings, workers)
+        scores += score_reasoning(this, plan, settings, workers)
     write_scores(run / "scores.json", plan.run, settings, validation, partial, scores)
     return scores
 
@@ -108,6 +96,23 @@ def score_set(
                 for row, found in zip(rows, intervals[model], strict=True)
             ]
     return [score for rows in table.values() for row in rows for score in row]
+
+
+def score_reasoning(this: AnsweredSet, plan: Plan, settings: Settings, threads: int) -> list[Score]:
+    """Return the reasoning scores of the models that give any, and of texts that no image went into; else nothing.
+
+    The libraries that it takes are imported where a model reasons, and not before.
+    """
+    models = [name for name, given in this.answers.items() if name in plan.reasoning or given.reasoning is not None]
+    if not models:
+        return []
+    from fdr_bench.answered_texts import read_references
+    from fdr_bench.scored_texts import text_scores
+
+    references = read_references(this.samples, this.order.tolist())
+    views = {model: View.of(this, model, plan.thresholds[model], "") for model in models}
+    parts = cells_of(this.fake, this.generator, this.generators)
+    return text_scores(this, references, views, parts, settings, threads)
 
 
 def set_intervals(

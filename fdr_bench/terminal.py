@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,9 +51,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
     console.print(table)
 
 
+# JSON escapes the first 32 controls by itself. These a terminal obeys as well, and lone surrogates no stream can write.
+_OBEYED = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
 def print_json(content: object) -> None:
-    """Print JSON to stdout."""
-    sys.stdout.write(json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+    """Print JSON to stdout. What a terminal would obey is escaped, which changes nothing for who parses it."""
+    text = json.dumps(content, ensure_ascii=False, indent=1)
+    sys.stdout.write(_OBEYED.sub(lambda match: f"\\u{ord(match.group()):04x}", text) + "\n")
 
 
 def say(message: str) -> None:
@@ -204,7 +210,30 @@ def result_tables(manifest: Mapping[str, Any], scores: Iterable[Row]) -> list[Ta
             ranked.append((entry["kind"] == "set baseline", -(rank if rank is not None else -1), row))
         title = f"{dataset}: {facts['n_real']} real, {facts['n_fake']} fake, {len(facts['generators'])} generators"
         tables.append((title, columns, [row for _, _, row in sorted(ranked, key=lambda each: each[:2])]))
+        tables += _reasoning_table(dataset, cells)
     return tables
+
+
+REASONING = {
+    "BLEU-1": "bleu1@nltk-split",
+    "ROUGE-L": "rougeL@stem",
+    "CSS": "css@minilm-l6",
+    "attributes": "attribute_f1@phrase+minilm-l6",
+    "grounded": "grounded_f1@scenes",
+    "hallucinations": "hallucination@scenes",
+    "no reasoning": "reasoning_failure_rate",
+}
+
+
+def _reasoning_table(dataset: str, cells: Mapping[tuple[str, str, str, str], Row]) -> list[Table]:
+    """Return the table of reasoning, models before the texts that no image went into; none where no model reasons."""
+    first = REASONING["BLEU-1"]
+    givers = [model for model, of, part, metric in cells if (of, part, metric) == (dataset, "all", first)]
+    rows = []
+    for giver in givers:
+        numbers = [_number(cells.get((giver, dataset, "all", name))) for name in REASONING.values()]
+        rows.append([giver, *numbers, str(cells[giver, dataset, "all", first]["n"])])
+    return [(f"{dataset}: reasoning, official reading", ["model", *REASONING, "n"], rows)] if rows else []
 
 
 def _number(score: Row | None, *, interval: bool = False) -> str:

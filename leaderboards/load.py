@@ -17,6 +17,8 @@ from fdr_bench.errors import RunError, UsageError
 from fdr_bench.store import SCHEMA, read_json, read_manifest, read_scores
 from fdr_bench.types import Interval, Score, TrainedOn
 
+# Texts that scoring measures beside the models' reasoning: no image went into them, or nothing but the reference.
+TEXT_BASELINES = ("blind:", "ceiling:")
 # Control characters and the marks that turn the reading direction around could make a name look like another one.
 _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -104,7 +106,9 @@ def _run(folder: Path, manifest: Mapping[str, Any], name: str) -> Run:
     scores = _scores(folder)
     models = {text(key): _model(text(key), _mapping(entry)) for key, entry in _mapping(manifest.get("models")).items()}
     for score in scores:
-        models.setdefault(score.model, ModelFacts(name=score.model))
+        blind = score.model.startswith(TEXT_BASELINES)
+        title = "no model: " + score.model.partition(":")[2] if blind else None
+        models.setdefault(score.model, ModelFacts(name=score.model, title=title, baseline=blind))
     datasets = {text(key): _dataset(text(key), _mapping(of)) for key, of in _mapping(manifest.get("datasets")).items()}
     for score in scores:
         datasets.setdefault(score.dataset, DatasetFacts(name=score.dataset))

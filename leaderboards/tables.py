@@ -9,41 +9,12 @@ from statistics import fmean
 from typing import Literal, NamedTuple
 
 from fdr_bench.types import Score
+from leaderboards.columns import BY_GENERATOR, CAPACITY, MACRO, OVERVIEW, REASONING, UNSEEN, Column, Form
 from leaderboards.contamination import seen_in_training
-from leaderboards.load import DatasetFacts, ModelFacts, Run
+from leaderboards.load import TEXT_BASELINES, DatasetFacts, ModelFacts, Run
 
-Form = Literal["percent", "failures", "count", "rate"]
 FILES_ALONE = "file-metadata"
 BIASED_ABOVE = 0.6  # balanced accuracy that the interval of `file-metadata` must lie above for the warning
-
-
-class Column(NamedTuple):
-    """A column: `key` in files, `title` as head, `n` the number of samples that most of its cells stand on."""
-
-    key: str
-    title: str
-    definition: str
-    form: Form = "percent"
-    higher_is_better: bool = True
-    n: int | None = None
-
-
-OVERVIEW = (
-    Column("acc", "ACC", "Share of right answers at the model's own threshold; images without an answer are left out."),
-    Column("acc@strict", "ACC strict", "The same, an image without an answer counting as a wrong one."),
-    Column("ap", "AP", "Average precision: how well the scores rank fake above real, whatever the threshold."),
-    Column("balanced_acc", "Balanced ACC", "Mean of real ACC and fake ACC; always giving one answer gets 50."),
-    Column("real_acc", "Real ACC", "Share of the real images that are called real."),
-    Column("fake_acc", "Fake ACC", "Share of the fake images that are called fake."),
-    Column("failure_rate", "No answer", "Images that the model gave no usable answer for.", "failures", False),
-)
-CAPACITY = (
-    Column("parameters", "Parameters", "Numbers in the network.", "count", False),
-    Column("images_per_second", "Images/s", "Speed in this run, decoding apart; compare it within a run only.", "rate"),
-)
-BY_GENERATOR = ("acc", "ap", "balanced_acc")
-UNSEEN = Column("unseen", "Unseen", "Plain mean over the generators that the model was not trained on.")
-MACRO = Column("macro", "Mean", "Plain mean over the generators, each counting alike.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +117,7 @@ def _entries(run: Run, dataset: str) -> Iterable[_Entry]:
 def _board(facts: DatasetFacts, title: str, slug: str, entries: Sequence[_Entry], several: bool) -> DatasetBoard:
     failed = any((score := e.scores.get(("all", "failure_rate"))) and score.value for e in entries)
     metrics = [column for column in OVERVIEW if column.key != "acc@strict" or failed]
+    metrics += [column for column in REASONING if any(("all", column.key) in e.scores for e in entries)]
     capacity = [c for c in CAPACITY if any(getattr(e.model, c.key) is not None for e in entries)]
 
     def overview_cells(entry: _Entry) -> list[Cell]:
@@ -157,8 +129,9 @@ def _board(facts: DatasetFacts, title: str, slug: str, entries: Sequence[_Entry]
         dataset=title, metric=OVERVIEW[0], several=several,
     )  # fmt: skip
     generators = _generators(facts, entries)
+    detecting = [entry for entry in entries if not entry.model.name.startswith(TEXT_BASELINES)]
     matrices = [
-        _matrix(facts, entries, generators, column, slug=f"{slug}-generators-{column.key.replace('_', '-')}",
+        _matrix(facts, detecting, generators, column, slug=f"{slug}-generators-{column.key.replace('_', '-')}",
                 dataset=title, several=several)
         for column in OVERVIEW if column.key in BY_GENERATOR and generators
     ]  # fmt: skip
@@ -208,12 +181,18 @@ def _unseen(each: Sequence[Cell]) -> Cell:
 def _cell(entry: _Entry, slice: str, metric: str, form: Form = "percent") -> Cell:
     score = entry.scores.get((slice, metric))
     if score is None:
-        return Cell(value=None, form=form, reason="not computed in this run")
+        return Cell(value=None, form=form, reason=_why_absent(entry, metric))
     low, high, level = score.interval[:3] if score.interval else (None, None, None)
     return Cell(
         value=score.value, form=form, low=low, high=high, level=level, n=score.n, n_missing=score.n_missing,
         reason=score.reason, chance=_chance(entry, slice, metric),
     )  # fmt: skip
+
+
+def _why_absent(entry: _Entry, metric: str) -> str:
+    if entry.model.name.startswith(TEXT_BASELINES):
+        return "texts alone, without verdicts"
+    return "gives no reasoning" if metric in {column.key for column in REASONING} else "not computed in this run"
 
 
 def _chance(entry: _Entry, slice: str, metric: str) -> float | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from fdr_bench.types import TrainedOn
 from leaderboards.contamination import family, seen_in_training
 from leaderboards.formats import count, main, percent, sentence, under
 from leaderboards.load import ModelFacts, load_runs
+from leaderboards.site import build
 from leaderboards.tables import Cell, dataset_boards
 from tests.leaderboards.boards import score, write_run
 
@@ -171,3 +174,55 @@ def test_numbers_are_written_short():
     assert [percent(value) for value in (0, 0.98765, 1)] == ["0.0", "98.8", "100.0"]
     assert [count(value) for value in (512, 412_345, 23_510_081, 7.06e9)] == ["512", "412 k", "23.5 M", "7.1 B"]
     assert main(Cell(value=14 / 600, form="failures", n=600)) == "14"
+
+
+# ---------------------------------------------------------------- reasoning
+
+REASONED = {"bleu1@nltk-split": 0.5, "rougeL@stem": 0.4, "css@minilm-l6": -0.1, "attribute_f1@phrase+minilm-l6": 0.6}
+
+
+def reasoning_board(tmp_path):
+    rows = [score(name, "acc", 0.9) for name in ("reasoner", "silent")]
+    rows += [score("silent", "acc", 0.8, slice="generator:g"), score("reasoner", "acc", 0.8, slice="generator:g")]
+    rows += [score("reasoner", metric, value) for metric, value in REASONED.items()]
+    run = write_run(tmp_path / "run", rows)
+    written = json.loads((run / "scores.json").read_text())
+    # Scoring puts texts that no image went into beside the models, though they are no models of the run.
+    for part in ("all", "generator:g"):
+        written["scores"] += [score("blind:constant", "bleu1@nltk-split", 0.6, slice=part)]
+    (run / "scores.json").write_text(json.dumps(written))
+    (board,) = dataset_boards(load_runs([run]))
+    return board
+
+
+def test_reasoning_has_its_columns_where_a_model_reasons_and_only_there(tmp_path):
+    titles = [column.title for column in reasoning_board(tmp_path).overview.columns]
+    assert [title for title in titles if title in ("BLEU-1", "ROUGE-L", "CSS", "Attribute F1")] == [
+        "BLEU-1", "ROUGE-L", "CSS", "Attribute F1",
+    ]  # fmt: skip
+    (plain,) = boards(tmp_path / "plain", [score("a", "acc", 0.9)])
+    assert "BLEU-1" not in [column.title for column in plain.overview.columns]
+
+
+def test_a_model_without_reasoning_has_a_dash_that_says_so(tmp_path):
+    table = reasoning_board(tmp_path).overview
+    cells = {row.model.name: row.cells[column(table, "bleu1@nltk-split")] for row in table.detectors}
+    assert main(cells["reasoner"]) == "50.0" and sentence(cells["silent"]) == "undefined: gives no reasoning"
+
+
+def test_texts_that_no_image_went_into_stand_with_the_baselines_and_in_no_generator_table(tmp_path):
+    board = reasoning_board(tmp_path)
+    (blind,) = board.overview.baselines
+    assert (blind.model.name, blind.model.title) == ("blind:constant", "no model: constant")
+    cell = blind.cells[column(board.overview, "bleu1@nltk-split")]
+    assert (cell.value, cell.place) == (0.6, None)
+    assert sentence(blind.cells[0]) == "undefined: texts alone, without verdicts"
+    for table in board.generators:
+        assert [row.model.name for row in (*table.detectors, *table.baselines)] == ["reasoner", "silent"]
+
+
+def test_the_guide_explains_reasoning_where_it_is_shown(tmp_path):
+    reasoning_board(tmp_path)
+    assert "blind:…" in build([tmp_path / "run"], tmp_path / "site").read_text()
+    write_run(tmp_path / "plain", [score("a", "acc", 0.9)])
+    assert "blind:…" not in build([tmp_path / "plain"], tmp_path / "other").read_text()

@@ -1,0 +1,48 @@
+"""The columns of a board's tables: what each is called, what it means, how its numbers are written."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Form = Literal["percent", "failures", "count", "rate"]
+
+
+class Column(NamedTuple):
+    """A column: `key` in files, `title` as head, `n` the number of samples that most of its cells stand on."""
+
+    key: str
+    title: str
+    definition: str
+    form: Form = "percent"
+    higher_is_better: bool = True
+    n: int | None = None
+
+
+OVERVIEW = (
+    Column("acc", "ACC", "Share of right answers at the model's own threshold; images without an answer are left out."),
+    Column("acc@strict", "ACC strict", "The same, an image without an answer counting as a wrong one."),
+    Column("ap", "AP", "Average precision: how well the scores rank fake above real, whatever the threshold."),
+    Column("balanced_acc", "Balanced ACC", "Mean of real ACC and fake ACC; always giving one answer gets 50."),
+    Column("real_acc", "Real ACC", "Share of the real images that are called real."),
+    Column("fake_acc", "Fake ACC", "Share of the fake images that are called fake."),
+    Column("failure_rate", "No answer", "Images that the model gave no usable answer for.", "failures", False),
+)
+REASONING = (
+    Column("bleu1@nltk-split", "BLEU-1", "Words of the reasoning that its reference has too; images without a usable "
+           "text are left out. Read it against the texts that no image went into, below the models."),
+    Column("rougeL@stem", "ROUGE-L", "Longest common sequence of word stems of the reasoning and its reference."),
+    Column("css@minilm-l6", "CSS", "Cosine of the sentence embeddings of the reasoning and its reference, by "
+           "all-MiniLM-L6-v2. Papers use CLIP's encoder: not comparable with theirs."),
+    Column("attribute_f1@phrase+minilm-l6", "Attribute F1", "How well the attributes that the reasoning claims are "
+           "those that are annotated."),
+    Column("reasoning_failure_rate", "No reasoning", "Share of images that the model gave no usable reasoning for.",
+           higher_is_better=False),
+)  # fmt: skip
+"""Shown where any model of the board reasons."""
+CAPACITY = (
+    Column("parameters", "Parameters", "Numbers in the network.", "count", False),
+    Column("images_per_second", "Images/s", "Speed in this run, decoding apart; compare it within a run only.", "rate"),
+)
+BY_GENERATOR = ("acc", "ap", "balanced_acc")
+UNSEEN = Column("unseen", "Unseen", "Plain mean over the generators that the model was not trained on.")
+MACRO = Column("macro", "Mean", "Plain mean over the generators, each counting alike.")
