@@ -114,7 +114,7 @@ def test_a_generated_file_is_as_long_as_a_photograph_of_its_scene_would_be():
     apart = []
     for index in range(6):
         source = list(GENERATORS)[index % 10]
-        key = (sampling.VERSION, 0, "unit", source, index)
+        key = (sampling.DRAWING, 0, "unit", source, index)
         sample = make_sample(RECIPE, source, index)
         shot, encoding = random_shot(stream("shot", *key)), sampling._random_encoding(stream("encoding", *key))
         light = sampling.violate(random_scene(stream("scene", *key)), 64, stream("violation", *key)).light

@@ -17,7 +17,7 @@ from fdr_bench.data.scenes.language import (
     place_words,
     reference_reasoning,
 )
-from fdr_bench.data.scenes.phrases import AUTHENTIC, FORGED, NOUNS
+from fdr_bench.data.scenes.phrases import FORGED, NOUNS
 from fdr_bench.data.scenes.render import render
 from fdr_bench.data.scenes.scene import azimuth_of, elevation_of, random_scene, stream
 from fdr_bench.data.scenes.violations import EDGES, KINDS, QUALITY, violate
@@ -157,10 +157,17 @@ def test_the_same_facts_in_other_words_score_well_below_one_in_bleu(violated):
     assert 0.2 < np.mean(scores) < 0.8
 
 
-def test_authentic_scenes_state_three_to_five_attributes():
-    for index in range(20):
-        stated = authenticity_attributes(random_scene(stream("scene", index)), stream("words", index))
-        assert set(stated) == set(AUTHENTIC) and 3 <= sum(text is not None for text in stated.values()) <= 5
+def test_some_wordings_are_usual_and_none_is_lost():
+    said = Counter(expand("[one|two|three]", stream("word", n), {}) for n in range(600))
+    # The first half of the time and a third of the other half: 400 of 600, the others 100 each.
+    assert said["One"] == pytest.approx(400, abs=60)
+    assert said["Two"] == pytest.approx(100, abs=40) and said["Three"] == pytest.approx(100, abs=40)
+
+
+def test_words_of_a_fake_need_not_see_its_violations(violated):
+    for index, (before, (scene, _, facts, _)) in enumerate(violated):
+        one, other = (forgery_attributes(each, facts, stream("words", index)) for each in (before, scene))
+        assert one == other and caption(before, stream("c", index)) == caption(scene, stream("c", index))
 
 
 def test_a_caption_names_every_solid_with_its_colour():
@@ -190,3 +197,18 @@ def test_the_chain_of_thought_has_its_four_stages_and_ends_with_the_verdict():
     )
     assert text.endswith("<CONCLUSION> This image is fake. </CONCLUSION>")
     assert reference_reasoning(attributes) == "A melts. B floats."
+
+
+def test_a_level_without_evidence_is_left_out_and_nothing_fills_the_gap():
+    low, high = {"Anomalous Image Texture": "A melts."}, {"Semantic Irrationality": "B floats."}
+    assert "<REASONING> From low-level perspective: A melts. </REASONING>" in chain_of_thought(
+        "A scene.", low, True, stream("words")
+    )
+    assert "<REASONING> From high-level perspective: B floats. </REASONING>" in chain_of_thought(
+        "A scene.", high, True, stream("words")
+    )
+
+
+def test_a_fake_without_violations_says_that_there_is_no_evidence():
+    text = chain_of_thought("A scene.", dict.fromkeys(KINDS), True, stream("words"))
+    assert re.search(r"<REASONING> (Nothing stands out|No trace is noted)\. </REASONING>", text)

@@ -129,12 +129,64 @@ def test_two_at_once_render_one_set(tmp_path, monkeypatch):
     assert written == [1]
 
 
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_pictures_of_the_last_version_are_taken_over_and_their_words_written_anew(tmp_path, monkeypatch):
+    plan = SetPlan(recipe=Recipe(split="test", size=32), counts={CAMERA: 2, "tiled-synthesis": 2})
+    whole = materialise(plan, tmp_path / "v4")
+    expected = contents(whole)
+    told = json.loads((whole / "set.json").read_text())
+    # Version 4 wrote down no drawing, and said other words.
+    (whole / "set.json").write_text(json.dumps({"version": "4", "recipe": told["recipe"], "counts": told["counts"]}))
+    (whole / "captions.json").write_text("{}")
+    monkeypatch.setattr(writing, "make_sample", lambda *_: pytest.fail("drawn again"))
+    assert contents(materialise(plan, tmp_path / "v5")) == expected
+
+
+@pytest.mark.parametrize("change", ["drawing", "recipe"])
+def test_pictures_of_another_drawing_or_recipe_are_left_alone(tmp_path, monkeypatch, change):
+    plan = SetPlan(recipe=Recipe(split="test", size=32), counts={CAMERA: 1})
+    whole = materialise(plan, tmp_path / "one")
+    told = json.loads((whole / "set.json").read_text())
+    told[change] = "none" if change == "drawing" else told["recipe"] | {"seed": 9}
+    (whole / "set.json").write_text(json.dumps(told))
+    made = []
+    make = writing.make_sample
+    monkeypatch.setattr(writing, "make_sample", lambda *job: (made.append(job[1:]), make(*job))[1])
+    materialise(plan, tmp_path / "two")
+    assert made == [(CAMERA, 0)]
+
+
+def test_a_larger_set_draws_only_what_is_new_or_lost(tmp_path, monkeypatch):
+    recipe = Recipe(split="test", size=32)
+    small = materialise(SetPlan(recipe=recipe, counts={CAMERA: 2, "tiled-synthesis": 1}), tmp_path / "small")
+    (small / "camera/0_real/00000.jpg").unlink()
+    made = []
+    make = writing.make_sample
+    monkeypatch.setattr(writing, "make_sample", lambda *job: (made.append(job[1:]), make(*job))[1])
+    plan = SetPlan(recipe=recipe, counts={CAMERA: 3, "tiled-synthesis": 1})
+    large = materialise(plan, tmp_path / "large")
+    assert made == [(CAMERA, 0), (CAMERA, 2)]
+    assert contents(large) == contents(materialise(plan, tmp_path / "elsewhere" / "alone"))
+    listed = [record["id"] for record in json.loads((large / "forgery_reasoning_cot.json").read_text())]
+    assert listed == [*(f"camera/0_real/0000{n}" for n in range(3)), "tiled-synthesis/1_fake/00000"]
+
+
+def test_without_hard_links_pictures_are_copied(tmp_path, monkeypatch):
+    plan = SetPlan(recipe=Recipe(split="test", size=32), counts={CAMERA: 1})
+    one = materialise(plan, tmp_path / "one")
+    monkeypatch.setattr("os.link", lambda *_: (_ for _ in ()).throw(PermissionError("no hard links here")))
+    assert contents(materialise(plan, tmp_path / "two")) == contents(one)
+
+
 @pytest.mark.slow
 def test_processes_of_their_own_make_the_same_set(tmp_path, monkeypatch):
     plan = SetPlan(recipe=Recipe(split="test", size=32), counts={CAMERA: 30, "tiled-synthesis": 30})
-    together = materialise(plan, tmp_path / "parallel")
+    together = materialise(plan, tmp_path / "parallel" / "set")
     monkeypatch.setattr(writing, "SERIAL", 1000)
-    alone = materialise(plan, tmp_path / "serial")
+    alone = materialise(plan, tmp_path / "serial" / "set")
     files = sorted(path.relative_to(alone) for path in alone.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(together) for path in together.rglob("*") if path.is_file())
     assert all((alone / path).read_bytes() == (together / path).read_bytes() for path in files)

@@ -1,6 +1,7 @@
 """Captions, attribute sentences and chains of thought: a small grammar in which every sentence states a fact.
 
-Templates hold choices as [one|another], expanded at random, and slots as {name}.
+Templates hold choices as [one|another], expanded at random, and slots as {name}. Of several ways to say the same the
+first is the usual one: as in human text, some wordings are common and others rare.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fdr_bench.data.scenes.phrases import AUTHENTIC, FORGED, NOUNS, TEXTURES
-from fdr_bench.data.scenes.scene import Scene, Solid, pick
+from fdr_bench.data.scenes.scene import Scene, Solid, T, pick
+from fdr_bench.data.scenes.striking import stated, striking
 from fdr_bench.data.scenes.violations import EDGES, KINDS, LIGHTING, QUALITY, SEMANTICS, TEXTURE, Violation
 
 Random = np.random.Generator
@@ -22,17 +24,22 @@ AUTHENTICITY = tuple(AUTHENTIC)
 HIGH_LEVEL = (SEMANTICS, "Semantic Rationality")
 
 
+def pick_word(random: Random, choices: Sequence[T]) -> T:
+    """Return the first choice half of the time, and else any of them, each equally likely."""
+    return choices[0] if random.random() < 0.5 else pick(random, choices)
+
+
 def expand(template: str, random: Random, slots: Mapping[str, str]) -> str:
     """Fill a template: choices from the innermost outwards, then slots; the first letter is made a capital."""
     while (match := CHOICE.search(template)) is not None:
-        template = template[: match.start()] + pick(random, match.group(1).split("|")) + template[match.end() :]
+        template = template[: match.start()] + pick_word(random, match.group(1).split("|")) + template[match.end() :]
     text = re.sub(r"\s+", " ", template.format_map(dict(slots))).strip()
     return text[0].upper() + text[1:]
 
 
 def noun_phrase(solid: Solid, random: Random) -> str:
     """Name a solid by colour and shape, at times with its size or material: "red ball", "striped blue box"."""
-    words = [solid.colour, pick(random, NOUNS[solid.shape])]
+    words = [solid.colour, pick_word(random, NOUNS[solid.shape])]
     draw = random.random()
     if draw < 0.3:
         words.insert(0, solid.size)
@@ -59,7 +66,7 @@ def caption(scene: Scene, random: Random) -> str:
     for number in random.permutation(len(scene.solids)):
         solid = scene.solids[int(number)]
         second = f" and {solid.second_colour}" if solid.material in ("striped", "checked") else ""
-        words = f"{solid.size} {solid.material} {solid.colour}{second} {pick(random, NOUNS[solid.shape])}"
+        words = f"{solid.size} {solid.material} {solid.colour}{second} {pick_word(random, NOUNS[solid.shape])}"
         parts.append(f"{'an' if words[0] in 'aeiou' else 'a'} {words}")
     listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
     side, _ = sun_side(scene)
@@ -86,7 +93,10 @@ def caption(scene: Scene, random: Random) -> str:
 
 
 def forgery_attributes(scene: Scene, facts: Sequence[Violation], random: Random) -> dict[str, str | None]:
-    """State each violation as a sentence; attributes that are absent map to None. `scene` is the violated one."""
+    """State each violation as a sentence; attributes that are absent map to None.
+
+    `scene` may be the one before its violations, which change no colour, shape, size, material or light that is named.
+    """
     sentences: dict[str, str | None] = dict.fromkeys(KINDS)
     side, away = sun_side(scene)
     for fact in facts:
@@ -100,20 +110,24 @@ def forgery_attributes(scene: Scene, facts: Sequence[Violation], random: Random)
             slots["other"] = noun_phrase(scene.solids[fact.other], random)
         if fact.solid is None and fact.place is not None:
             slots["place"] = place_words(fact.place)
-        sentences[fact.attribute] = expand(pick(random, FORGED[fact.kind]), random, slots)
+        sentences[fact.attribute] = expand(pick_word(random, FORGED[fact.kind]), random, slots)
     return sentences
 
 
 def authenticity_attributes(scene: Scene, random: Random) -> dict[str, str | None]:
-    """State three to five truths of a photographed scene, each about one of its solids or the light."""
-    kept = [AUTHENTICITY[int(i)] for i in random.permutation(len(AUTHENTICITY))][: int(random.integers(3, 6))]
+    """State three to five truths of a photographed scene, each about the solid that shows it best.
+
+    Which ones, and of which solid, follows from the scene (see `striking`); only the wording is random.
+    """
+    found = striking(scene)
+    kept = stated(found)
     side, away = sun_side(scene)
     sentences: dict[str, str | None] = {}
     for attribute in AUTHENTICITY:
-        solid = pick(random, scene.solids)
+        solid = found[attribute].solid
         slots = {"side": side, "away": away, "name": noun_phrase(solid, random), "texture": TEXTURES[solid.material]}
         slots["ground"] = f"{scene.ground_colour} ground"
-        text = expand(pick(random, AUTHENTIC[attribute]), random, slots)
+        text = expand(pick_word(random, AUTHENTIC[attribute]), random, slots)
         sentences[attribute] = text if attribute in kept else None
     return sentences
 
@@ -124,7 +138,10 @@ def reference_reasoning(attributes: Mapping[str, str | None]) -> str:
 
 
 def chain_of_thought(caption_text: str, attributes: Mapping[str, str | None], fake: bool, random: Random) -> str:
-    """Return the four stages SUMMARY, CAPTION, REASONING (low level, then high level) and CONCLUSION in tags."""
+    """Return the four stages SUMMARY, CAPTION, REASONING (low level, then high level) and CONCLUSION in tags.
+
+    A level without evidence is left out. Without any, as of a fake whose violations have strength 0, REASONING says so.
+    """
     summary = expand(
         "[to decide|to judge|I want to find out] whether the image is real or fake, "
         "[I will describe it|I first describe it|its content is described], then [look at|weigh|examine] "
@@ -134,14 +151,13 @@ def chain_of_thought(caption_text: str, attributes: Mapping[str, str | None], fa
     )
     low = " ".join(text for name, text in sorted(attributes.items()) if text and name not in HIGH_LEVEL)
     high = " ".join(text for name, text in sorted(attributes.items()) if text and name in HIGH_LEVEL)
-    low = low or expand("[nothing stands out|no trace is noted] in light, edges, texture or quality.", random, {})
-    high = high or expand(
-        "[the arrangement|what is shown] [gives no further evidence|adds nothing to this].", random, {}
-    )
+    levels = (("From low-level perspective:", low), ("From high-level perspective:", high))
+    reasoning = " ".join(f"{heading} {said}" for heading, said in levels if said)
+    reasoning = reasoning or expand("[nothing stands out|no trace is noted].", random, {})
     verdict = "This image is fake." if fake else "This image is real."
     return (
         f"<SUMMARY> {summary} </SUMMARY>\n<CAPTION> {caption_text} </CAPTION>\n"
-        f"<REASONING> From low-level perspective: {low} From high-level perspective: {high} </REASONING>\n"
+        f"<REASONING> {reasoning} </REASONING>\n"
         f"<CONCLUSION> {verdict} </CONCLUSION>"
     )
 

@@ -1,5 +1,7 @@
 """Write a set of FDR-Scenes to the cache in MMFR's layout: whole or not at all, over all cores, once.
 
+Pictures that another set in the cache has are taken from there; only their words are written anew.
+
 <set>/camera/0_real/00000.jpg                      captured images, shared by all generators
 <set>/<generator>/1_fake/00000.jpg
 <set>/<generator>/<generator>_reasoning.json       path -> attribute -> sentence or null
@@ -26,8 +28,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from fdr_bench.data.scenes.sample import CAMERA, Recipe, describe, make_sample
-from fdr_bench.data.scenes.scene import VERSION
+from fdr_bench.data.scenes.drawn import Drawn, facts_of, find_drawn, take
+from fdr_bench.data.scenes.sample import CAMERA, Recipe, describe, make_sample, say
+from fdr_bench.data.scenes.scene import DRAWING, VERSION
 
 CHUNK = 16
 SERIAL = 48
@@ -73,6 +76,17 @@ def write_sample(root: str, recipe: Recipe, job: tuple[str, int]) -> Record:
     return Record(path, sample.caption, sample.attributes, facts, regions, sample.question, sample.chain_of_thought)
 
 
+def retell_sample(root: str, recipe: Recipe, drawn: Drawn, job: tuple[str, int]) -> Record:
+    """Take one sample's image and masks from a set that has them, and say anew what is in it."""
+    source, index = job
+    path = relative_path(source, index)
+    facts = facts_of(drawn, path)
+    regions = take(drawn, path, Path(root))
+    words = say(recipe, source, index, facts)
+    described = [describe(fact) for fact in facts]
+    return Record(path, words.caption, words.attributes, described, regions, words.question, words.chain_of_thought)
+
+
 def materialise(plan: SetPlan, folder: Path) -> Path:
     """Return the folder of a set, writing it first where it is not there.
 
@@ -103,7 +117,7 @@ def _write(plan: SetPlan, root: Path) -> None:
         (root / relative_path(source, 0)).parent.mkdir(parents=True)
         if source != CAMERA:
             (root / "regions" / source).mkdir(parents=True)
-    records = list(_progress(_make_all(partial(write_sample, str(root), plan.recipe), jobs), len(jobs)))
+    records = list(_progress(_records(plan, root, jobs), len(jobs)))
     for source in plan.counts:
         of_it = {record.path: record.attributes for record in records if record.path.startswith(f"{source}/")}
         _dump(root / source / f"{source}_reasoning.json", of_it)
@@ -122,7 +136,20 @@ def _write(plan: SetPlan, root: Path) -> None:
         for record in records
     ]
     _dump(root / "forgery_reasoning_cot.json", conversations)
-    _dump(root / "set.json", {"version": VERSION, "recipe": asdict(plan.recipe), "counts": dict(plan.counts)})
+    told = {"version": VERSION, "drawing": DRAWING, "recipe": asdict(plan.recipe), "counts": dict(plan.counts)}
+    _dump(root / "set.json", told)
+
+
+def _records(plan: SetPlan, root: Path, jobs: list[tuple[str, int]]) -> Iterator[Record]:
+    """Yield the records in the jobs' order: of what another set has by retelling it, of all else by making it."""
+    drawn = find_drawn(root, plan.recipe, plan.counts)
+    held = {job for job in jobs if drawn.holds(relative_path(*job))} if drawn else set()
+    made = _make_all(partial(write_sample, str(root), plan.recipe), [job for job in jobs if job not in held])
+    for job in jobs:
+        if drawn is not None and job in held:
+            yield retell_sample(str(root), plan.recipe, drawn, job)
+        else:
+            yield next(made)
 
 
 def _dump(path: Path, content: object) -> None:

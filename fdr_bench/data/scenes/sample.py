@@ -1,9 +1,9 @@
-"""One sample of FDR-Scenes, a pure function of version, seed, split, generator and index."""
+"""One sample of FDR-Scenes: its picture a pure function of drawing, seed, split, generator and index, its words too."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from fdr_bench.data.scenes.language import (
     question,
 )
 from fdr_bench.data.scenes.render import render
-from fdr_bench.data.scenes.scene import VERSION, Scene, random_scene, stream
+from fdr_bench.data.scenes.scene import DRAWING, Scene, random_scene, stream
 from fdr_bench.data.scenes.violations import Violation, violate
 
 Floats = NDArray[np.floating[Any]]
@@ -52,6 +52,15 @@ class Encoding(NamedTuple):
     subsampling: int
 
 
+class SceneWords(NamedTuple):
+    """What is said of one sample; absent attributes map to None."""
+
+    caption: str
+    attributes: dict[str, str | None]
+    question: str
+    chain_of_thought: str
+
+
 class SceneSample(NamedTuple):
     """One sample with all that is known of it. `regions` has a mask (H, W) for each forgery attribute present."""
 
@@ -67,17 +76,15 @@ class SceneSample(NamedTuple):
 
 def make_sample(recipe: Recipe, source: str, index: int) -> SceneSample:
     """Return sample `index` of a source: `CAMERA` or a generator's name."""
-    key = (VERSION, recipe.seed, recipe.split, source, index)
+    key = _key(recipe, source, index)
     scene = random_scene(stream("scene", *key))
     shot = random_shot(stream("shot", *key))
     encoding = _random_encoding(stream("encoding", *key))
-    words = stream("words", *key)
     facts: tuple[Violation, ...] = ()
     regions: dict[str, NDArray[np.bool_]] = {}
     if source == CAMERA:
         light = render(scene, recipe.size).light
         jpeg = encode(photograph(light, shot, stream("sensor", *key)), encoding)
-        attributes = authenticity_attributes(scene, words)
     else:
         violated = violate(scene, recipe.size, stream("violation", *key), strength=recipe.violation_strength)
         twin = encode(photograph(violated.light, shot, stream("twin", *key)), encoding)
@@ -86,10 +93,23 @@ def make_sample(recipe: Recipe, source: str, index: int) -> SceneSample:
         synthesise = partial(decode, clean, grain, trace, recipe.fingerprint_strength)
         jpeg = _match_size(synthesise, encoding, len(twin))
         scene, facts, regions = violated.scene, violated.violations, violated.regions
-        attributes = forgery_attributes(scene, facts, words)
+    words = say(recipe, source, index, facts)
+    return SceneSample(
+        jpeg, scene, words.caption, words.attributes, facts, regions, words.question, words.chain_of_thought
+    )
+
+
+def say(recipe: Recipe, source: str, index: int, facts: Sequence[Violation]) -> SceneWords:
+    """Return what is said of sample `index` of a source with its violations, which need not be drawn for that."""
+    key = _key(recipe, source, index)
+    # The scene before its violations: they leave everything that words speak of as it is.
+    scene = random_scene(stream("scene", *key))
+    words = stream("words", *key)
+    real = source == CAMERA
+    attributes = authenticity_attributes(scene, words) if real else forgery_attributes(scene, facts, words)
     text = caption(scene, words)
-    thoughts = chain_of_thought(text, attributes, source != CAMERA, words)
-    return SceneSample(jpeg, scene, text, attributes, facts, regions, question(words), thoughts)
+    thoughts = chain_of_thought(text, attributes, not real, words)
+    return SceneWords(text, attributes, question(words), thoughts)
 
 
 def decode(clean: Floats, grain: Floats, trace: Fingerprint, strength: float, gain: float) -> Floats:
@@ -109,6 +129,10 @@ def encode(image: Floats, encoding: Encoding) -> bytes:
 def describe(fact: Violation) -> dict[str, object]:
     """Return a violation as plain data."""
     return asdict(fact)
+
+
+def _key(recipe: Recipe, source: str, index: int) -> tuple[object, ...]:
+    return (DRAWING, recipe.seed, recipe.split, source, index)
 
 
 def _random_encoding(random: np.random.Generator) -> Encoding:

@@ -13,8 +13,13 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-VERSION = "4"
-"""Part of every set's identity: it changes whenever a pixel or a word of any sample does."""
+VERSION = "5"
+"""Part of every set's identity, in results and the cache: it changes whenever a pixel or a word of any sample does."""
+DRAWING = "4"
+"""Part of the key of every random stream: it changes only where pixels may, for a new key draws all pictures anew.
+
+Sets of one drawing have the same pictures, whatever their versions; detectors trained on one are at home in the other.
+"""
 
 T = TypeVar("T")
 Shape = Literal["sphere", "box", "cylinder", "cone"]
