@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Pinned and first: a bare "torch" may pull gigabytes of CUDA.
 TORCH ?= torch==2.13.0
 
-.PHONY: bench test slow speed check install weights clean
+.PHONY: bench test slow speed check install weights train-fakereasoning clean
 
 bench: install
 	$(BIN)/fdr-bench run --models all
@@ -40,6 +40,12 @@ weights: install
 	done
 	$(BIN)/python -m baselines.train_clip --data 'scenes:train?n=6000' --threads 2 --out baselines/weights/clip-scenes
 	$(BIN)/fdr-bench train univfd --data 'scenes:train?n=6000' --size scenes --threads 2 --out baselines/weights/univfd-scenes
+
+# FakeReasoning from nothing: base, FACL, tuning and calibration; a killed training goes on where it was.
+train-fakereasoning: install
+	$(BIN)/python -m fakereasoning train --data 'scenes:train?n=12000' --validation scenes:val --threads 2 --out weights/fakereasoning
+	mkdir -p fakereasoning/weights/scenes
+	cd weights/fakereasoning && cp card.json config.json tokenizer.json calibration.json model.safetensors ../../fakereasoning/weights/scenes/
 
 clean:
 	rm -rf $(VENV) runs

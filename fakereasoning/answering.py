@@ -142,7 +142,8 @@ def rows_at_once(model: FakeReasoning) -> int:
     """Return how many rows' keys and values fit into memory beside the model: at least 1, at most `ROWS`."""
     config = model.language.config
     of_a_head = config.head_dim or config.hidden_size // config.num_attention_heads
-    values = 2 * config.num_hidden_layers * config.num_key_value_heads * of_a_head * positions(model)
+    heads = config.num_key_value_heads or config.num_attention_heads
+    values = 2 * config.num_hidden_layers * heads * of_a_head * positions(model)
     bytes_of_a_row = values * torch.empty(0, dtype=model.dtype).element_size()
     gpu = model.device.type == "cuda"
     free = torch.cuda.mem_get_info(model.device)[0] // 2 if gpu else 1 << 30

@@ -26,6 +26,9 @@ from fdr_bench.errors import UsageError, WeightsError
 
 ScoreSource = Literal["cpm", "cpm-forced"]
 
+SEEN_AT_ONCE = 32
+"""Images that the towers see together: with more, small towers spend their time on fresh memory."""
+
 OFFICIAL_TEMPERATURE, OFFICIAL_TOP_K = 0.2, 50
 """What the released inference code samples with."""
 
@@ -135,11 +138,16 @@ class _Images:
         self.model, self.pixels, self.features = model, pixels, features
 
     def __len__(self) -> int:
-        held = self.pixels if self.pixels is not None else self.features.clip if self.features is not None else []
-        return len(held)
+        if self.features is not None:
+            return len(self.features.clip)
+        return 0 if self.pixels is None else len(self.pixels)
 
     def tokens(self, index: Sequence[int]) -> Tensor:
         """Return the image tokens (B, n, width) of some images."""
+        parts = [self._some(index[start : start + SEEN_AT_ONCE]) for start in range(0, len(index), SEEN_AT_ONCE)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _some(self, index: Sequence[int]) -> Tensor:
         chosen = torch.tensor(index)
         if self.features is not None:
             rows = self.features.rows(chosen.to(self.features.clip.device))

@@ -12,14 +12,14 @@ CHUNK = 128
 """Positions by which the memory grows."""
 
 
-class RoomyLayer(DynamicLayer):
+class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # transformers annotates no __init_subclass__
     """One block's keys and values, (B, heads, L, width of a head), with room for more behind them.
 
     transformers' own layer copies all it has for each token, which costs more than the rest of a small model's step.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.length = 0
         self._room: tuple[Tensor, Tensor] | None = None
 
@@ -31,8 +31,7 @@ class RoomyLayer(DynamicLayer):
         room = self._reserve(key_states, value_states, start)
         for whole, new in zip(room, (key_states, value_states), strict=True):
             whole[:, :, start : self.length] = new
-        self._show(room)
-        return self.keys, self.values
+        return self._show(room)
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep only the rows at `indices`, in that order."""
@@ -52,8 +51,10 @@ class RoomyLayer(DynamicLayer):
         self._room = (larger[0], larger[1])
         return self._room
 
-    def _show(self, room: tuple[Tensor, Tensor]) -> None:
-        self.keys, self.values = (whole[:, :, : self.length] for whole in room)
+    def _show(self, room: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        keys, values = (whole[:, :, : self.length] for whole in room)
+        self.keys, self.values = keys, values
+        return keys, values
 
 
 def roomy_cache(blocks: int) -> Cache:

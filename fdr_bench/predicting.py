@@ -13,6 +13,7 @@ from fdr_bench.data.listing import is_other
 from fdr_bench.engines import Task
 from fdr_bench.engines.local import InProcess
 from fdr_bench.errors import FDRBenchError, UsageError, WeightsError
+from fdr_bench.explanation import Stage, in_one_line, print_explanation, stages
 from fdr_bench.terminal import print_json, print_table, say
 from fdr_bench.types import Prediction
 
@@ -121,7 +122,10 @@ def _threads() -> int:
 
 
 def print_answers(answers: Iterator[Answer], as_json: bool) -> bool:
-    """Print the answers, with a model's reasoning beneath its verdict; return whether any image failed."""
+    """Print the answers, with what a model wrote, stage by stage, beneath; return whether any image failed.
+
+    Names of files and texts of models are shown so that a terminal takes nothing in them for a command.
+    """
     rows = list(answers)
     failed = any(row.error for row in rows)
     if as_json:
@@ -130,14 +134,24 @@ def print_answers(answers: Iterator[Answer], as_json: bool) -> bool:
     cells = []
     for row in rows:
         score = row.prediction.score if row.prediction else None
-        cells.append(
-            (row.image, row.model, row.verdict or "–", None if score is None else f"{score:.3f}", row.error or "")
-        )
+        shown = None if score is None else f"{score:.3f}"
+        cells.append((in_one_line(row.image), row.model, row.verdict or "–", shown, in_one_line(row.error or "")))
     print_table(["image", "model", "verdict", "P(fake)", "note"], cells)
     for row in rows:
-        if row.prediction and row.prediction.reasoning:
-            print(f"{row.image} · {row.model}\n{row.prediction.reasoning}\n")
+        if parts := _parts(row.prediction):
+            score = row.prediction.score if row.prediction else None
+            said = f"{row.verdict or 'no verdict'}" + ("" if score is None else f", P(fake) {score:.3f}")
+            print_explanation(f"{row.image} · {row.model} · {said}", parts)
     return failed
+
+
+def _parts(prediction: Prediction | None) -> list[Stage]:
+    """Return what a model wrote, in its stages; its reasoning alone where the whole text is not told."""
+    if prediction is None:
+        return []
+    if prediction.raw:
+        return stages(prediction.raw)
+    return [Stage("reasoning", prediction.reasoning)] if prediction.reasoning else []
 
 
 def _as_json(row: Answer) -> dict[str, object]:
@@ -151,4 +165,5 @@ def _as_json(row: Answer) -> dict[str, object]:
         "score": prediction.score,
         "score_source": prediction.score_source,
         "reasoning": prediction.reasoning,
+        "raw": prediction.raw,
     }

@@ -134,7 +134,10 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """One file of weights and how it is found: shipped in a package, on the hub, or brought by the user."""
+    """One file of weights and how it is found: shipped in a package, on the hub, or brought by the user.
+
+    A `filename` that ends in "/" stands for a whole folder, whose files have no names known here.
+    """
 
     role: str = "weights"
     packaged: str | None = None

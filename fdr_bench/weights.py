@@ -25,8 +25,9 @@ def resolve_preset(card: DetectorCard, preset: str, brought: Path | None = None)
     """Return a verified local path for each role of a preset's weights.
 
     `brought` is the user's own path: one checkpoint file or a folder of `fdr-bench train` (role "weights"), or a folder
-    that holds files by the names the preset gives them; roles it lacks are located as usual. Raises `UsageError` for
-    an unknown preset, `WeightsError` where weights are missing or damaged.
+    that holds files by the names the preset gives them; roles it lacks are located as usual. A preset whose weights are
+    a whole folder takes any. Raises `UsageError` for an unknown preset, `WeightsError` where weights are missing or
+    damaged.
     """
     if preset not in card.presets:
         known = ", ".join(card.presets) or "none"
@@ -43,6 +44,8 @@ def resolve_preset(card: DetectorCard, preset: str, brought: Path | None = None)
         )
     if brought.is_file() or (brought / "card.json").is_file():
         return {"weights": brought}
+    if whole := [each.role for each in wanted if _is_folder(each)]:
+        return dict.fromkeys(whole, brought)
     named = [each for each in wanted if each.filename and (brought / each.filename).is_file()]
     if not named:
         names = " and ".join(each.filename for each in wanted if each.filename)
@@ -66,6 +69,8 @@ def locate(weights: Weights, *, detector: str = "shared", download: bool = True)
     if weights.filename is None:
         raise WeightsError(f"the card of {detector} names no file for its role '{weights.role}'; tell its author")
     place = cache_folder() / "weights" / detector / weights.filename
+    if _is_folder(weights) and place.is_dir():
+        return place
     if place.is_file():
         return _verify(place, weights)
     if weights.hub is not None:
@@ -102,6 +107,10 @@ def file_sha256(path: Path) -> str:
     fresh.write_text(found)
     fresh.replace(note)
     return found
+
+
+def _is_folder(weights: Weights) -> bool:
+    return weights.filename is not None and weights.filename.endswith("/")
 
 
 def _hash(path: Path) -> str:

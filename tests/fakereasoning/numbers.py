@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+from torch import Tensor
+
 from fakereasoning.cpm import CPMTokens
+from fakereasoning.generation import Generated, generate
+from fakereasoning.model import FakeReasoning
 from fakereasoning.prompts import CONCLUSION_START, IMAGE_TOKEN
+
+# Prompts of 7 to 12 positions with the image's four; a row of the tiny model has 40.
+QUESTIONS = ("5 6", "7 8 9 10 11", "12 13 14,15 16", ",4", "17,18 19 20 21 22")
+TOKENS = 24
+VOCABULARY = 50
 
 
 class Numbers:
@@ -45,3 +55,16 @@ class Numbers:
     def decode(self, ids: Sequence[int]) -> str:
         """Return the numbers."""
         return " ".join(map(str, ids))
+
+
+def answers(model: FakeReasoning, codec: Numbers, pixels: Tensor, **options) -> list[Generated]:
+    """Return the answers of the tiny model to `QUESTIONS`."""
+    given = {"questions": QUESTIONS, "max_new_tokens": TOKENS} | options
+    return generate(model, codec, pixels=pixels, **given)
+
+
+@torch.no_grad()
+def next_logits(model: FakeReasoning, codec: Numbers, question: str, pixels: Tensor, ids: Sequence[int]) -> Tensor:
+    """Return the logits (V,) behind a prompt and ids, by a pass over the whole row alone: no cache, no padding."""
+    row = torch.tensor([[*codec.prompt(question), *ids]])
+    return model(row, pixels=pixels[None]).logits[0, -1]

@@ -226,7 +226,7 @@ def test_a_recipe_survives_json_and_names_what_cannot_be():
     for wrong, message in (
         ({"rates": {"clap": 1.0}}, "Did you mean 'clip'"),
         ({"cross_weight": 0, "intra_weight": 0}, "no loss"),
-        ({"batch": 0}, "batch is 0"),
+        ({"batch": 1}, "at least 2"),
         ({"epoch": 3}, "Did you mean 'epochs'"),
         ({"temperature": "warm"}, "another kind"),
     ):

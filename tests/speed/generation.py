@@ -23,6 +23,7 @@ from fakereasoning.generation import OFFICIAL_TEMPERATURE, OFFICIAL_TOP_K
 from fakereasoning.model import FakeReasoning
 from fakereasoning.pixels import normalised, squared
 from fakereasoning.tokenizer import LEAST_VOCABULARY, train_tokenizer
+from fdr_bench.cli_options import cores
 from fdr_bench.data import open_dataset
 from fdr_bench.data.sampling import sample_evenly
 from fdr_bench.errors import WeightsError
@@ -41,8 +42,20 @@ class Speed(NamedTuple):
     tokens: float
 
 
-def measure(images: int, rounds: int, device: str = "cpu") -> Iterator[str]:
-    """Yield lines that tell the speeds, medians over interleaved rounds, and their ratio."""
+def measure(images: int, rounds: int, *, device: str = "cpu", threads: int | None = None) -> Iterator[str]:
+    """Yield lines that tell the speeds, medians over interleaved rounds, and their ratio.
+
+    Both ways have `threads` torch threads (None: one a core, which is what a script gets that says nothing of it).
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or cores())
+    try:
+        yield from _measured(images, rounds, device)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _measured(images: int, rounds: int, device: str) -> Iterator[str]:
     answerer, which = _answerer(device)
     batch = rows_at_once(answerer.model)
     count = max(images, batch)
@@ -136,11 +149,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, help="torch threads of both [default: one a core]")
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    for line in measure(given.images, given.rounds, given.device):
+    for line in measure(given.images, given.rounds, device=given.device, threads=given.threads):
         print(line, flush=True)
 
 
