@@ -10,8 +10,9 @@ TORCH ?= torch==2.13.0
 bench: install
 	$(BIN)/fdr-bench run --models all
 
+# One thread in each of two processes: torch's own threads would stand in each other's way.
 test: install
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 slow: install
 	$(BIN)/pytest -m "slow and not gpu"
