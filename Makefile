@@ -44,7 +44,7 @@ weights: install
 
 # FakeReasoning from nothing: base, FACL, tuning and calibration; a killed training goes on where it was.
 train-fakereasoning: install
-	$(BIN)/python -m fakereasoning train --data 'scenes:train?n=12000' --validation scenes:val --threads 2 --out weights/fakereasoning
+	$(BIN)/python -m fakereasoning train --data 'scenes:train?n=20000' --validation scenes:val --threads 2 --out weights/fakereasoning
 	mkdir -p fakereasoning/weights/scenes
 	cd weights/fakereasoning && cp card.json config.json tokenizer.json calibration.json model.safetensors ../../fakereasoning/weights/scenes/
 

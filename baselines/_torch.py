@@ -35,7 +35,7 @@ LARGEST = 1 << 24
 
 
 class TorchDetector:
-    """A network with one logit. A subclass gives its card, sizes, `network`, and perhaps how its files are laid out."""
+    """A network with one logit or two. A subclass gives its card, sizes, `network`, and how its files are laid out."""
 
     card: ClassVar[DetectorCard]
 
@@ -108,7 +108,7 @@ class TorchDetector:
         return array
 
     def logits(self, inputs: Tensor) -> Tensor:
-        """Return the logits (B,) of preprocessed images (B, 3, H, W)."""
+        """Return the logits of preprocessed images (B, 3, H, W): (B,), or (B, 2) of the classes real and fake."""
         import torch
 
         with torch.inference_mode():
@@ -119,11 +119,17 @@ class TorchDetector:
         """Return P(fake) of every image, in order."""
         import torch
 
-        scores: dict[int, float] = {}
+        found: dict[int, Prediction] = {}
         for positions, inputs in batches(map(self.preprocess, images)):
-            probability = torch.sigmoid(self.logits(torch.from_numpy(inputs).to(self.device)).double()).tolist()
-            scores |= zip(positions, probability, strict=True)
-        return [Prediction(score=scores[position], score_source="sigmoid") for position in range(len(images))]
+            logits = self.logits(torch.from_numpy(inputs).to(self.device)).double()
+            source = "sigmoid" if logits.ndim == 1 else "softmax"
+            made = [Prediction(score=score, score_source=source) for score in self.probability(logits).tolist()]
+            found |= zip(positions, made, strict=True)
+        return [found[position] for position in range(len(images))]
+
+    def probability(self, logits: Tensor) -> Tensor:
+        """Return P(fake), (B,), of logits as `logits` gives them: a sigmoid, or the second class's softmax."""
+        return logits.sigmoid() if logits.ndim == 1 else logits.softmax(dim=1)[:, 1]
 
 
 def batches(arrays: Iterable[NDArray[np.float32]]) -> Iterator[tuple[list[int], NDArray[np.float32]]]:

@@ -89,7 +89,7 @@ def read(model: FakeReasoning, rows: Sequence[Sequence[int]], image_tokens: Tens
         inputs_embeds=expanded.embeds,
         attention_mask=mask,
         position_ids=None if mask is None else (mask.long().cumsum(dim=1) - 1).clamp(min=0),
-        past_key_values=cache,
+        cache=cache,
         use_cache=cache is not None,
     )
     return Read(output.last_hidden_state[:, -1], mask)
@@ -226,7 +226,7 @@ class Batch:
             inputs_embeds=self.model.language.get_input_embeddings()(ids),
             attention_mask=self.mask,
             position_ids=positions,
-            past_key_values=self.cache,
+            cache=self.cache,
             use_cache=True,
         ).last_hidden_state[:, -1]
 
