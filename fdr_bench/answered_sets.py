@@ -25,7 +25,7 @@ class Plan:
     run: str
     finished: bool
     thresholds: Mapping[str, float]  # by model
-    reasoning: frozenset[str]  # models that give reasoning by their card
+    reasoning: frozenset[str]  # models that by their card state verdicts in words and give reasoning
     fingerprints: Mapping[str, str]  # by dataset
     skipped: frozenset[tuple[str, str | None]]
 
@@ -84,7 +84,14 @@ def read_set(run: Path, plan: Plan, dataset: str, models: Sequence[str]) -> Answ
             run / model / dataset / "predictions.jsonl", labels.ids, finished=plan.finished
         )
         texts = found.reasoning and found.reasoning.take(order)
-        answers[model] = Answers(found.reached[order], found.score[order], found.verdict[order], texts)
+        answers[model] = Answers(
+            found.reached[order],
+            found.score[order],
+            found.verdict[order],
+            found.forced[order],
+            texts,
+            states_verdicts=model in plan.reasoning,
+        )
     return AnsweredSet(
         dataset=dataset,
         fake=labels.fake[order],

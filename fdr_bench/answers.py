@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 Fault = Callable[[Row], "str | None"]
 LABELS = ("real", "fake")
+FORCED = "-forced"
+"""The end of the `score_source` of a score that the model's text did not come to by itself."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,15 +44,21 @@ class Answers:
     reached: NDArray[np.bool_]  # (N,) there is a row, be it an error
     score: NDArray[np.float64]  # (N,) P(fake), NaN where there is none
     verdict: NDArray[np.int8]  # (N,) 1 fake, 0 real, -1 none stated
+    forced: NDArray[np.bool_]  # (N,) there is a score, which was read behind words that were appended to the text
     reasoning: pyarrow.Array | None = None  # (N,) texts, null where there is none; None where there is none at all
+    states_verdicts: bool = False  # by the model's card, whatever the rows hold
 
     @property
     def answered(self) -> NDArray[np.bool_]:
-        """Whether there is a score or a verdict, `(N,)`."""
-        return (self.verdict >= 0) | ~np.isnan(self.score)
+        """Whether there is an answer, `(N,)`: of a model that states verdicts a verdict, else that or a score."""
+        stated = self.verdict >= 0
+        return stated if self.states_verdicts else stated | ~np.isnan(self.score)
 
     def called(self, threshold: float) -> NDArray[np.bool_]:
-        """Return what is called fake, `(N,)`: the stated verdict, else a score strictly above the threshold."""
+        """Return what is called fake, `(N,)`: the stated verdict, else a score strictly above the threshold.
+
+        It means nothing where the image is not `answered`.
+        """
         return np.where(self.verdict >= 0, self.verdict == 1, self.score > threshold)
 
 
@@ -87,7 +95,7 @@ def read_answers(path: Path, ids: pyarrow.Array, *, finished: bool) -> tuple[Ans
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    texts = [(name, pa.string()) for name in ("id", "image", "verdict", "error", "reasoning")]
+    texts = [(name, pa.string()) for name in ("id", "image", "verdict", "error", "reasoning", "score_source")]
     schema = pa.schema([*texts, ("score", pa.float64())])
 
     def acceptable(table: pyarrow.Table) -> bool:
@@ -106,6 +114,7 @@ def read_answers(path: Path, ids: pyarrow.Array, *, finished: bool) -> tuple[Ans
     score = np.where(failed, np.nan, table["score"].to_numpy())
     fake = pc.if_else(pc.is_valid(table["verdict"]), pc.cast(pc.equal(table["verdict"], "fake"), "int8"), -1)
     verdict = np.where(failed, -1, pc.fill_null(fake, -1).to_numpy()).astype(np.int8)
+    forced = pc.fill_null(pc.ends_with(table["score_source"], FORCED), False).to_numpy().astype(np.bool_)
     source = _scatter(np.arange(len(place)), place, len(ids), -1)
     rows = pa.array(source, mask=source < 0)
     reasoning = pc.if_else(pa.array(failed), None, table["reasoning"])
@@ -113,6 +122,7 @@ def read_answers(path: Path, ids: pyarrow.Array, *, finished: bool) -> tuple[Ans
         _scatter(np.ones(len(place), dtype=np.bool_), place, len(ids), False),
         _scatter(score, place, len(ids), np.nan),
         _scatter(verdict, place, len(ids), -1),
+        _scatter(forced & ~np.isnan(score), place, len(ids), False),
         None if reasoning.null_count == len(reasoning) else pc.take(reasoning.combine_chunks(), rows),
     )
     images = pc.take(table["image"].combine_chunks(), rows)
@@ -248,7 +258,7 @@ def _prediction_fault(ids: pyarrow.Array) -> Fault:
             return f"score is {score!r}, outside [0, 1]"
         if verdict not in (None, *LABELS):
             return f"verdict is {verdict!r}, expected 'real' or 'fake'"
-        for name in ("image", "error", "reasoning"):
+        for name in ("image", "error", "reasoning", "score_source"):
             if not isinstance(row.get(name), str | None):
                 return f"{name} is {row[name]!r}, not a text"
         reason = _repeated(row, seen)

@@ -24,6 +24,9 @@ _OBEYED = re.compile(
 )
 
 
+FOUR_STAGES = ("summary", "caption", "reasoning", "conclusion")
+
+
 class Stage(NamedTuple):
     """One part of an answer: the name in its tags, in small letters, and what stands between them."""
 
@@ -59,6 +62,15 @@ def stages(raw: str) -> list[Stage]:
     if rest:
         found.append(Stage("(beside)" if found else "answer", rest))
     return found
+
+
+def four_stages(raw: str) -> dict[str, str | None] | None:
+    """Return the four stages of an answer by name, None for one that is missing or empty; None where none is there.
+
+    Of a stage that comes twice the first counts.
+    """
+    found = {part.name: part.text or None for part in reversed(stages(raw))}
+    return {name: found.get(name) for name in FOUR_STAGES} if found.keys() & set(FOUR_STAGES) else None
 
 
 def print_explanation(heading: str, parts: list[Stage]) -> None:

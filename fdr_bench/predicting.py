@@ -13,30 +13,42 @@ from fdr_bench.data.listing import is_other
 from fdr_bench.engines import Task
 from fdr_bench.engines.local import InProcess
 from fdr_bench.errors import FDRBenchError, UsageError, WeightsError
-from fdr_bench.explanation import Stage, in_one_line, print_explanation, stages
+from fdr_bench.explanation import Stage, four_stages, in_one_line, print_explanation, stages
 from fdr_bench.terminal import print_json, print_table, say
-from fdr_bench.types import Prediction
+from fdr_bench.types import Label, Prediction
 
 BATCH = 32
 
 
 class Answer(NamedTuple):
-    """What one model says of one image, or why it says nothing."""
+    """What one model says of one image, or why it says nothing. `states_verdicts` is by the model's card."""
 
     image: str
     model: str
     prediction: Prediction | None
     threshold: float
+    states_verdicts: bool
     error: str | None
 
     @property
-    def verdict(self) -> str | None:
-        """ "real" or "fake": the model's own verdict, else its score against the card's threshold."""
-        if self.prediction is None:
+    def verdict(self) -> Label | None:
+        """The verdict that the model states; of one that states none by its card, what its score says."""
+        stated = self.prediction.verdict if self.prediction else None
+        return stated if stated or self.states_verdicts else self.by_score
+
+    @property
+    def by_score(self) -> Label | None:
+        """What the score says against the card's threshold."""
+        if self.prediction is None or self.prediction.score is None:
             return None
-        if self.prediction.verdict or self.prediction.score is None:
-            return self.prediction.verdict
         return "fake" if self.prediction.score > self.threshold else "real"
+
+    @property
+    def in_words(self) -> str:
+        """The verdict, or that there is none and what the score would say; a dash where the model failed."""
+        if self.prediction is None:
+            return "–"
+        return self.verdict or "no verdict" + (f" (score says {self.by_score})" if self.by_score else "")
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
@@ -87,21 +99,19 @@ def predict_paths(
     engine = InProcess([each.model for each in resolved if each.model], threads=_threads(), device=device)
     for label, reason in engine.problems().items():
         say(f"skipped {label}: {reason}")
-    thresholds = {each.label: each.entry["threshold"] for each in resolved if each.label not in engine.problems()}
-    if not thresholds:
+    entries = {each.label: each.entry for each in resolved if each.label not in engine.problems()}
+    if not entries:
         raise FDRBenchError(
             "no model can run. 'fdr-bench list models' shows all; set baselines need a labelled dataset."
         )
     batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-    tasks = (Task([FileImage(str(path), -1) for path in batch], list(thresholds)) for batch in batches)
+    tasks = (Task([FileImage(str(path), -1) for path in batch], list(entries)) for batch in batches)
     for batch, outcome in zip(batches, engine.run(tasks), strict=True):
         for place, path in enumerate(batch):
-            for label, threshold in thresholds.items():
+            for label, entry in entries.items():
                 answer = outcome.predictions[label][place]
-                if isinstance(answer, str):
-                    yield Answer(str(path), label, None, threshold, answer)
-                else:
-                    yield Answer(str(path), label, answer, threshold, None)
+                prediction, failure = (None, answer) if isinstance(answer, str) else (answer, None)
+                yield Answer(str(path), label, prediction, entry["threshold"], entry["reasons"], failure)
 
 
 def _resolve(candidate: models.Candidate, preset: str | None, brought: str | None, device: str) -> models.Resolved:
@@ -133,16 +143,22 @@ def print_answers(answers: Iterator[Answer], as_json: bool) -> bool:
         return failed
     cells = []
     for row in rows:
-        score = row.prediction.score if row.prediction else None
-        shown = None if score is None else f"{score:.3f}"
-        cells.append((in_one_line(row.image), row.model, row.verdict or "–", shown, in_one_line(row.error or "")))
-    print_table(["image", "model", "verdict", "P(fake)", "note"], cells)
+        score, source = _score(row.prediction)
+        cells.append((in_one_line(row.image), row.model, row.in_words, score, source, in_one_line(row.error or "")))
+    print_table(["image", "model", "verdict", "P(fake)", "source", "note"], cells)
     for row in rows:
         if parts := _parts(row.prediction):
-            score = row.prediction.score if row.prediction else None
-            said = f"{row.verdict or 'no verdict'}" + ("" if score is None else f", P(fake) {score:.3f}")
+            score, source = _score(row.prediction)
+            said = row.in_words + (f", P(fake) {score}" if score else "") + (f" ({source})" if score and source else "")
             print_explanation(f"{row.image} · {row.model} · {said}", parts)
     return failed
+
+
+def _score(prediction: Prediction | None) -> tuple[str | None, str]:
+    """Return a score and its source as they are shown."""
+    if prediction is None or prediction.score is None:
+        return None, ""
+    return f"{prediction.score:.3f}", in_one_line(prediction.score_source or "")
 
 
 def _parts(prediction: Prediction | None) -> list[Stage]:
@@ -166,4 +182,5 @@ def _as_json(row: Answer) -> dict[str, object]:
         "score_source": prediction.score_source,
         "reasoning": prediction.reasoning,
         "raw": prediction.raw,
+        "stages": four_stages(prediction.raw or ""),
     }

@@ -42,6 +42,7 @@ class View:
     answered: Booleans
     scored: Booleans
     score: Floats
+    forced: Booleans
     states_verdicts: bool
     tuned: float | str  # the threshold of the validation run, or why there is none
 
@@ -57,7 +58,8 @@ class View:
             answered=answers.answered,
             scored=~np.isnan(answers.score),
             score=answers.score,
-            states_verdicts=bool((answers.verdict >= 0).any()),
+            forced=answers.forced,
+            states_verdicts=answers.states_verdicts,
             tuned=tuned,
         )
 
@@ -72,7 +74,7 @@ class View:
         """Return the samples that `metric` is taken over, `(N,)`."""
         if "answered" in metric.needs:
             return self.reached
-        return self.scored if "score" in metric.needs else self.answered
+        return self.answered if {"score", "forced"}.isdisjoint(metric.needs) else self.scored
 
     def wanted(self, metric: Metric) -> Booleans:
         """Return the samples of the class that `metric` speaks of, `(N,)`: one, or both."""
@@ -102,17 +104,18 @@ def slice_scores(view: View, parts: Cells, part: Slice) -> list[Score]:
     inside = view.inside(parts, part)
     chosen = np.flatnonzero(inside)
     chosen = chosen[np.argsort(-view.score[chosen], kind="stable")]  # sorted once for the functions that sort
-    fake = view.this.fake[chosen]
+    fake, reached, answered = view.this.fake[chosen], view.reached[chosen], view.answered[chosen]
     arrays = {
         "fake": fake,
         "called": view.called[chosen],
         "score": view.score[chosen],
-        "answered": view.answered[chosen],
+        "answered": answered,
+        "forced": view.forced[chosen],
     }
     scores = []
     for metric in METRICS.values():
         population = view.population(metric)[chosen]
-        value: float | str = why_undefined(metric, view, fake, population, view.reached[chosen])
+        value: float | str = why_undefined(metric, view, fake, population, reached, answered)
         if not value:
             arguments = [view.tuned if need == "threshold" else arrays[need][population] for need in metric.needs]
             value = metric.function(*arguments)
@@ -120,7 +123,9 @@ def slice_scores(view: View, parts: Cells, part: Slice) -> list[Score]:
     return scores
 
 
-def why_undefined(metric: Metric, view: View, fake: Booleans, population: Booleans, reached: Booleans) -> str:
+def why_undefined(
+    metric: Metric, view: View, fake: Booleans, population: Booleans, reached: Booleans, answered: Booleans
+) -> str:
     """Return why `metric` does not exist on a slice of n samples, each array `(n,)`; empty where it does."""
     wanted = {"real": ~fake, "fake": fake}.get(metric.classes, np.ones_like(fake))
     kind = f" {metric.classes}" if metric.classes in ("real", "fake") else ""
@@ -129,8 +134,10 @@ def why_undefined(metric: Metric, view: View, fake: Booleans, population: Boolea
     if not (wanted & reached).any():
         return f"not reached yet: the run has no rows of these{kind} images"
     if not (wanted & population).any():
-        if "score" in metric.needs and view.states_verdicts:
+        if (wanted & answered).any():
             return "no scores: the model states verdicts only"
+        if view.states_verdicts and "called" in metric.needs:
+            return f"no verdicts: the model stated none on {int(wanted.sum())}{kind} images"
         return f"no answers: the model answered none of {int(wanted.sum())}{kind} images"
     if metric.classes == "both" and (not (fake & population).any() or not (~fake & population).any()):
         where = "" if fake.all() or not fake.any() else " among the answered images"

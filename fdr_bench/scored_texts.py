@@ -71,11 +71,10 @@ def _encoder() -> SentenceEncoder | str:
 
 
 def _written(view: View) -> Texts:
-    """Return a model's texts. Of a model that states verdicts, a text without one is not usable, score or no score."""
-    answers = view.this.answers[view.model]
-    given, stated = answers.reasoning, answers.verdict >= 0 if view.states_verdicts else view.answered
+    """Return a model's texts. One without an answer beside it is not usable."""
+    given = view.this.answers[view.model].reasoning
     texts = [None] * len(view.reached) if given is None else given.to_pylist()
-    usable = np.array([text is not None for text in texts], dtype=np.bool_) & stated
+    usable = np.array([text is not None for text in texts], dtype=np.bool_) & view.answered
     written = [text if use and text else "" for text, use in zip(texts, usable.tolist(), strict=True)]
     return Texts(written, usable, view.reached, view.called)
 

@@ -1,7 +1,8 @@
 """Score a run folder: predictions × metrics × slices -> scores.json. Needs no model, no image and no network.
 
 Two readings of images without an answer stand side by side: *official* leaves them out and says how many (n_missing),
-*strict* (`acc@strict`) counts them as wrong. What was not reached yet in an unfinished run counts in n_missing only.
+*strict* (`acc@strict`) counts them as wrong. A model that by its card states verdicts answers by these; a score without
+one counts in the metrics of scores alone. What was not reached yet in an unfinished run counts in n_missing only.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from fdr_bench.scored_slices import Settings, View, macro_scores, slice_scores
 from fdr_bench.types import Interval, Score
 
 SCHEMA = 1
-SHARES = ("acc", "acc@strict", "real_acc", "fake_acc", "acc@validation", "failure_rate")  # of images, each right or not
+SHARES = (  # of images, each of them one or the other
+    "acc", "acc@strict", "real_acc", "fake_acc", "acc@validation", "failure_rate", "forced_score_rate",
+)  # fmt: skip
 Floats = NDArray[np.float64]
 
 
@@ -131,6 +134,7 @@ def set_intervals(
             answered=view.answered,
             called=view.called,
             score=view.score,
+            forced=view.forced,
             tuned_threshold=None if isinstance(view.tuned, str) else view.tuned,
         )
         for view in views.values()
@@ -176,7 +180,8 @@ def interval_of(score: Score, view: View, parts: Cells, values: Floats, settings
         return None
     metric = METRICS[score.metric]
     counted = view.inside(parts, part) & view.wanted(metric) & view.population(metric)
-    return alike_interval(score.value, len(np.unique(view.this.content[counted])), level=settings.level)
+    distinct = int(np.count_nonzero(np.bincount(view.this.content[counted])))  # as np.unique, without sorting
+    return alike_interval(score.value, distinct, level=settings.level)
 
 
 def write_scores(

@@ -188,6 +188,10 @@ def result_tables(manifest: Mapping[str, Any], scores: Iterable[Row]) -> list[Ta
     tables = []
     for dataset, facts in manifest["datasets"].items():
         columns = ["model", "ACC", "AP", "real ACC", "fake ACC", "seen gen.", "unseen", "failed", "n", "images/s"]
+        forced = {model: cells.get((model, dataset, "all", "forced_score_rate")) for model in manifest["models"]}
+        shows_forced = any(score and score["value"] for score in forced.values())
+        if shows_forced:
+            columns.insert(columns.index("n"), "forced %")
         ranked = []
         for model, entry in manifest["models"].items():
             acc = cells.get((model, dataset, "all", "acc"))
@@ -203,6 +207,7 @@ def result_tables(manifest: Mapping[str, Any], scores: Iterable[Row]) -> list[Ta
                 seen,
                 unseen,
                 str(acc["n_missing"]),
+                *([_number(forced[model])] if shows_forced else []),
                 str(acc["n"]),
                 f"{speed:.0f}" if speed else "–",
             ]

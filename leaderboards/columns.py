@@ -26,7 +26,11 @@ OVERVIEW = (
     Column("real_acc", "Real ACC", "Share of the real images that are called real."),
     Column("fake_acc", "Fake ACC", "Share of the fake images that are called fake."),
     Column("failure_rate", "No answer", "Images that the model gave no usable answer for.", "failures", False),
-)
+    Column("forced_score_rate", "Forced scores", "Share of the scores that the model's text did not come to by itself: "
+           "its conclusion was appended, and the score read behind it.", higher_is_better=False),
+)  # fmt: skip
+ONLY_WHERE = {"acc@strict": "failure_rate", "forced_score_rate": "forced_score_rate"}
+"""Columns that are shown only where another metric, or they themselves, are above 0 for any model."""
 REASONING = (
     Column("bleu1@nltk-split", "BLEU-1", "Words of the reasoning that its reference has too; images without a usable "
            "text are left out. Read it against the texts that no image went into, below the models."),

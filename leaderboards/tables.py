@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Literal, NamedTuple
 
 from fdr_bench.types import Score
-from leaderboards.columns import BY_GENERATOR, CAPACITY, MACRO, OVERVIEW, REASONING, UNSEEN, Column, Form
+from leaderboards.columns import BY_GENERATOR, CAPACITY, MACRO, ONLY_WHERE, OVERVIEW, REASONING, UNSEEN, Column, Form
 from leaderboards.contamination import seen_in_training
 from leaderboards.load import TEXT_BASELINES, DatasetFacts, ModelFacts, Run
 
@@ -115,8 +115,8 @@ def _entries(run: Run, dataset: str) -> Iterable[_Entry]:
 
 
 def _board(facts: DatasetFacts, title: str, slug: str, entries: Sequence[_Entry], several: bool) -> DatasetBoard:
-    failed = any((score := e.scores.get(("all", "failure_rate"))) and score.value for e in entries)
-    metrics = [column for column in OVERVIEW if column.key != "acc@strict" or failed]
+    occurring = {key for e in entries for (part, key), score in e.scores.items() if part == "all" and score.value}
+    metrics = [column for column in OVERVIEW if ONLY_WHERE.get(column.key) in {None, *occurring}]
     metrics += [column for column in REASONING if any(("all", column.key) in e.scores for e in entries)]
     capacity = [c for c in CAPACITY if any(getattr(e.model, c.key) is not None for e in entries)]
 

@@ -90,18 +90,22 @@ def make_run(
     shared_reals: bool = True,
     failures: float = 0.02,
     verdicts_only: Sequence[str] = (),
+    reasons: Sequence[str] = (),
     thresholds: Mapping[str, float] = {},
     finished: bool = True,
     seed: int = 0,
 ) -> Path:
     """Write a run folder at `root` and return it: spec.json, samples, predictions and (if `finished`) run.json.
 
-    Models named in `verdicts_only` state verdicts without scores; set baselines never fail. Without `finished` the
+    Models named in `verdicts_only` state verdicts without scores, those in `reasons` are to state some by their cards;
+    set baselines never fail. Without `finished` the
     last model has only the first half of its rows and run.json is absent, as after a kill. Equal arguments write
     equal bytes.
     """
     spec = {
-        "models": {model: _model_entry(model, generators[0], thresholds.get(model, 0.5)) for model in models},
+        "models": {
+            model: _model_entry(model, generators[0], thresholds.get(model, 0.5), model in reasons) for model in models
+        },
         "datasets": {},
     }
     failed: dict[str, int] = {}
@@ -148,7 +152,7 @@ def _write_json(path: Path, content: Mapping[str, object]) -> None:
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _model_entry(model: str, generator: str, threshold: float) -> dict[str, object]:
+def _model_entry(model: str, generator: str, threshold: float, reasons: bool) -> dict[str, object]:
     detector, _, rest = model.partition("@")
     preset, _, view = rest.partition(":")
     title, paper, licence = TITLES.get(detector, (detector, "unpublished", "MIT"))
@@ -161,7 +165,7 @@ def _model_entry(model: str, generator: str, threshold: float) -> dict[str, obje
         "paper": paper,
         "licence": licence,
         "threshold": threshold,
-        "reasons": False,
+        "reasons": reasons,
         "parameters": None if baseline else 412_345,
         "trained_on": None if baseline else {"dataset": "fdr-scenes-train", "generators": [generator]},
         "weights_sha256": None if baseline else hashlib.sha256(model.encode()).hexdigest(),

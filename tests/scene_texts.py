@@ -96,13 +96,14 @@ def make_reasoning_run(
     say: Callable[[int, SceneText], Mapping[str, object]] = lambda number, told: {"reasoning": told.retold},
     models: Sequence[str] = (MODEL,),
     shared_reals: bool = True,
+    reasons: Sequence[str] = (),
     finished: bool = True,
 ) -> tuple[Path, list[SceneText]]:
     """Write a run over scenes of `n` images whose first model reasons; return it with the scenes in the samples' order.
 
     `say(number, scene)` gives what is added to the row of a sample (None values are taken out of it).
     """
-    run = make_run(root, n, models, failures=0.0, shared_reals=shared_reals, finished=finished)
+    run = make_run(root, n, models, failures=0.0, shared_reals=shared_reals, reasons=reasons, finished=finished)
     samples = read_lines(run / "datasets" / SET / "samples.jsonl")
     random = np.random.default_rng(5)
     told = [scene_text(random, sample["label"] == "fake") for sample in samples]

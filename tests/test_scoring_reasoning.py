@@ -175,10 +175,10 @@ def test_where_verdicts_are_stated_a_text_without_one_is_a_failure_whatever_its_
     def state(number, told):
         return {"reasoning": told.retold, "verdict": None if number % 4 == 0 else "fake"}
 
-    run, _ = make_reasoning_run(tmp_path / "run", 40, say=state)
+    run, _ = make_reasoning_run(tmp_path / "run", 40, say=state, reasons=(MODEL,))
     these = found(score_run(run, resamples=0))
     assert (these["bleu1@nltk-split"].n, these["bleu1@nltk-split"].n_missing) == (30, 10)
-    assert these["reasoning_failure_rate"].value == 0.25 and these["failure_rate"].value == 0.0
+    assert these["reasoning_failure_rate"].value == these["failure_rate"].value == 0.25
 
 
 def test_a_model_without_reasoning_beside_one_has_no_reasoning_scores(tmp_path):
@@ -189,10 +189,7 @@ def test_a_model_without_reasoning_beside_one_has_no_reasoning_scores(tmp_path):
 
 
 def test_a_model_that_says_it_reasons_and_never_does_scores_0_strictly(tmp_path):
-    run = make_run(tmp_path / "run", 40, (MODEL,), failures=0.0)
-    manifest = json.loads((run / "run.json").read_bytes())
-    manifest["models"][MODEL]["reasons"] = True
-    (run / "run.json").write_text(json.dumps(manifest))
+    run = make_run(tmp_path / "run", 40, (MODEL,), failures=0.0, reasons=(MODEL,))
     these = found(score_run(run, resamples=0))
     # The fakes of that run have references, its 20 reals none.
     assert (these["bleu1@nltk-split@strict"].value, these["bleu1@nltk-split@strict"].n) == (0.0, 20)

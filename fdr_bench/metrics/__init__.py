@@ -8,12 +8,15 @@ from typing import Literal
 
 from fdr_bench.metrics import calibration, detection
 
-Need = Literal["fake", "called", "score", "answered", "threshold"]
+Need = Literal["fake", "called", "score", "answered", "forced", "threshold"]
 NEEDS: dict[Need, str] = {
     "fake": "bool (N,), True where the image is fake",
-    "called": "bool (N,), True where the model calls it fake: its stated verdict, else score > the card's threshold",
+    "called": "bool (N,), True where the model calls it fake: its stated verdict, else, of a model whose card does not "
+    "say that it states any, score > the card's threshold",
     "score": "float64 (N,), P(fake) in [0, 1]",
-    "answered": "bool (N,), False where the model failed or could not be parsed",
+    "answered": "bool (N,), False where the model failed, could not be parsed, or stated no verdict though its card "
+    "says that it does",
+    "forced": "bool (N,), True where the score was read behind a conclusion that was appended to the model's text",
     "threshold": "float, chosen on a separate validation run",
 }
 
@@ -41,7 +44,8 @@ METRICS: dict[str, Metric] = {
         Metric(
             name="acc",
             title="ACC",
-            definition="Share of images called rightly at the card's threshold; a score strictly above it is fake. "
+            definition="Share of images called rightly at the card's threshold; a score strictly above it is fake. A "
+            "model that states verdicts is judged by these alone. "
             "Official reading: images without an answer are left out (see n_missing).",
             higher_is_better=True,
             needs=("fake", "called"),
@@ -183,6 +187,17 @@ METRICS: dict[str, Metric] = {
             classes="any",
             source=_COUNT,
             function=detection.failure_rate,
+        ),
+        Metric(
+            name="forced_score_rate",
+            title="forced scores",
+            definition="Share of the scores that the model's text did not come to by itself: its conclusion was "
+            "appended and the score read behind it (score_source ends in -forced).",
+            higher_is_better=False,
+            needs=("forced",),
+            classes="any",
+            source=_COUNT,
+            function=detection.forced_score_rate,
         ),
     )
 }

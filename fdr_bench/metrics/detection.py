@@ -59,6 +59,11 @@ def failure_rate(answered: Booleans) -> float:
     return float(np.mean(~answered)) if len(answered) else NAN
 
 
+def forced_score_rate(forced: Booleans) -> float:
+    """Return the share of scores that were forced, in [0, 1]. NaN where there is no score."""
+    return float(np.mean(forced)) if len(forced) else NAN
+
+
 class OperatingPoints(NamedTuple):
     """True and false positives when every score at or above `threshold` is called fake, one a distinct score."""
 

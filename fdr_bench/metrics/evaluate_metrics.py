@@ -16,7 +16,7 @@ from fdr_bench.metrics.detection import call
 if TYPE_CHECKING:
     import evaluate
 
-LOADABLE = tuple(name for name, metric in METRICS.items() if {"answered", "threshold"}.isdisjoint(metric.needs))
+LOADABLE = tuple(name for name, metric in METRICS.items() if {"fake", "score", "called"}.issuperset(metric.needs))
 
 
 def load(name: str, *, threshold: float = 0.5) -> evaluate.Metric:

@@ -77,6 +77,7 @@ class Presorted:
         answered: Booleans,
         called: Booleans,
         score: Floats,
+        forced: Booleans | None = None,
         tuned_threshold: float | None = None,
     ) -> None:
         self._cells = cells
@@ -107,6 +108,8 @@ class Presorted:
         else:  # there are verdicts, which need not follow the scores
             self._masks |= {"answered": answered, "right": (called == fake) & answered}
         self._masks = {name: mask for name, mask in self._masks.items() if not mask.all()}
+        if forced is not None and forced.any():
+            self._masks["forced"] = forced
 
     def values(self, weight: Weights) -> Floats:
         """Return every metric of every slice, `(B, slices, len(NAMES))`, under `weight: (B, N)`; NaN if undefined."""
@@ -142,7 +145,8 @@ class Presorted:
         total = scored.copy()
         for cell, others in enumerate(self._unscored):
             total[:, cell] += weight[:, others].sum(axis=1, dtype=np.int32)
-        counts = {"scored": scored, "reached": total, "answered": total, "right": total}
+        none = np.zeros_like(scored)
+        counts = {"scored": scored, "reached": total, "answered": total, "right": total, "forced": none}
         if "right" in self._cuts:
             counts["answered"] = scored
         for name, mask in self._masks.items():
@@ -186,6 +190,7 @@ def _counted_values(counts: Mapping[str, Floats], part: Slice) -> dict[str, Floa
         "real_acc": share("right", "answered", part.reals),
         "fake_acc": share("right", "answered", part.fakes),
         "failure_rate": 1.0 - share("answered", "reached", inside),
+        "forced_score_rate": share("forced", "scored", inside),
     }
     values["balanced_acc"] = (values["real_acc"] + values["fake_acc"]) / 2
     if "tuned_right" in counts:

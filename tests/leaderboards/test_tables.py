@@ -67,6 +67,13 @@ def test_the_strict_reading_is_shown_where_an_answer_is_missing_and_only_there(t
     assert "acc@strict" in [column.key for column in board.overview.columns]
 
 
+def test_forced_scores_are_shown_where_there_are_any_and_only_there(tmp_path):
+    for value in (0.0, 0.25):
+        rows = [score("a", "acc", 0.9), score("a", "forced_score_rate", value), score("b", "acc", 0.8)]
+        (board,) = boards(tmp_path / str(value), rows)
+        assert ("forced_score_rate" in [column.key for column in board.overview.columns]) == (value > 0)
+
+
 @pytest.mark.parametrize(
     ("value", "interval", "kind"),
     [

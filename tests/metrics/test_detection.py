@@ -114,7 +114,7 @@ def test_a_metric_of_both_classes_is_undefined_with_one(name):
 @pytest.mark.parametrize("name", METRICS)
 def test_every_metric_is_undefined_without_images_and_never_warns(name):
     empty = {"fake": np.zeros(0, bool), "called": np.zeros(0, bool), "answered": np.zeros(0, bool), "threshold": 0.5}
-    arguments = empty | {"score": np.zeros(0)}
+    arguments = empty | {"score": np.zeros(0), "forced": np.zeros(0, bool)}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert np.isnan(METRICS[name].function(*(arguments[need] for need in METRICS[name].needs)))
@@ -130,7 +130,7 @@ def test_every_metric_says_what_it_is(name):
 @pytest.mark.parametrize("name", METRICS)
 def test_a_perfect_answer_is_no_worse_than_any_other(name, case):
     metric, (fake, score) = METRICS[name], case
-    known = {"fake": fake, "answered": np.ones_like(fake), "threshold": 0.5}
+    known = {"fake": fake, "answered": np.ones_like(fake), "forced": np.zeros_like(fake), "threshold": 0.5}
     perfect = known | {"called": fake, "score": fake.astype(float)}
     other = known | {"called": score > 0.5, "score": score}
     best, value = (metric.function(*(given[need] for need in metric.needs)) for given in (perfect, other))

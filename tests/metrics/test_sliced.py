@@ -27,13 +27,14 @@ def answers(seed):
     answered = ~np.isnan(score) | (verdict >= 0)
     reached = answered | (draws.random(n) < 0.5)
     called = np.where(verdict >= 0, verdict == 1, score > 0.5)
-    return fake, generator, score, answered, reached, called
+    forced = ~np.isnan(score) & (draws.random(n) < (seed % 3) / 2)
+    return fake, generator, score, answered, reached, called, forced
 
 
-def naive(name, fake, score, answered, reached, called):
-    metric = METRICS[name]
-    inside = reached if "answered" in metric.needs else ~np.isnan(score) if "score" in metric.needs else answered
-    given = {"fake": fake, "score": score, "answered": answered, "called": called}
+def naive(name, fake, score, answered, reached, called, forced):
+    metric, scored = METRICS[name], ~np.isnan(score)
+    inside = reached if "answered" in metric.needs else answered if "called" in metric.needs else scored
+    given = {"fake": fake, "score": score, "answered": answered, "called": called, "forced": forced}
     arrays = [TUNED if need == "threshold" else given[need][inside] for need in metric.needs]
     return metric.function(*arrays)
 
@@ -42,9 +43,16 @@ def naive(name, fake, score, answered, reached, called):
 def test_weighted_values_are_those_of_repeated_images(seed):
     fake, generator, *rest = answers(seed)
     parts = cells_of(fake, generator, GENERATORS)
-    score, answered, reached, called = rest
+    score, answered, reached, called, forced = rest
     model = Presorted(
-        parts, fake, reached=reached, answered=answered, called=called, score=score, tuned_threshold=TUNED
+        parts,
+        fake,
+        reached=reached,
+        answered=answered,
+        called=called,
+        score=score,
+        forced=forced,
+        tuned_threshold=TUNED,
     )
     content = np.random.default_rng(seed).integers(0, len(fake), len(fake)) if seed % 5 == 0 else np.arange(len(fake))
     weight = sample_weights(clusters(fake, generator, content), seed, range(4))
