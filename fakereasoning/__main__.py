@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from fakereasoning.options import DEVICE, PATH, THREADS, command_of, common
 from fdr_bench.errors import FDRBenchError
 
-PATH = click.Path(path_type=Path)
-STAGES = ("base", "facl", "tune")
-HIDDEN = ("--out", "--start", "--clip", "--dino", "--lora-base")
-"""Options whose values are paths of one machine: they stay out of the card."""
+if TYPE_CHECKING:
+    from fakereasoning.calibration import Calibration, Elsewhere
+
+FIGURES = {"ECE": "ece", "NLL": "nll", "Brier": "brier"}
 
 
 class Program(click.Group):
-    """Prints the errors that a user may meet as one line, and exits with their code."""
+    """Ends with a line and an exit code, as fdr-bench does, at the errors that a user may meet and at Ctrl-C."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -27,6 +26,10 @@ class Program(click.Group):
         except FDRBenchError as error:
             click.echo(f"fakereasoning: {error}", err=True)
             raise SystemExit(error.exit_code) from None
+        except (KeyboardInterrupt, click.Abort):
+            told = "What is done is kept; the same command again, without --restart, goes on from there."
+            click.echo(f"\nfakereasoning: stopped. {told}", err=True)
+            raise SystemExit(130) from None
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
@@ -38,72 +41,9 @@ def main() -> None:
       python -m fakereasoning train --data 'scenes:train?n=6000' --out weights/mine
       python -m fakereasoning tune --start weights/mine/facl --data 'scenes:train?n=6000' --out weights/again
       python -m fakereasoning calibrate weights/mine --data 'scenes:val?n=1000'
+      python -m fakereasoning convert lora-13b --base MoF_Models --out weights/13b
       python -m fakereasoning ablate --data 'scenes:train?n=2000' --out ablations
     """
-
-
-def _minutes(context: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, float]:
-    """Read "base=20,facl=10"."""
-    minutes: dict[str, float] = {}
-    for part in filter(None, (value or "").split(",")):
-        stage, separator, number = part.partition("=")
-        try:
-            minutes[stage.strip()] = float(number)
-        except ValueError:
-            separator = ""
-        if not separator or stage.strip() not in STAGES or minutes[stage.strip()] <= 0:
-            raise click.BadParameter(f"'{part}' should be STAGE=MINUTES, such as base=20,facl=10,tune=40")
-    return minutes
-
-
-def _fields(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """Read "tune.lr=1e-3": a stage's field and its value as JSON (a word that is none stands for itself)."""
-    import json
-
-    changes: dict[str, dict[str, Any]] = {}
-    for value in values:
-        place, separator, text = value.partition("=")
-        stage, dot, name = place.partition(".")
-        if not separator or not dot or stage not in STAGES or not name:
-            raise click.BadParameter(f"'{value}' should be STAGE.FIELD=VALUE, such as tune.lr=5e-4")
-        try:
-            changes.setdefault(stage, {})[name] = json.loads(text)
-        except ValueError:
-            changes.setdefault(stage, {})[name] = text
-    return changes
-
-
-COMMON: tuple[Callable[[Any], Any], ...] = (
-    click.option("--data", required=True, help="What to train on: scenes:train?n=…, or MMFR's training json."),
-    click.option("--out", required=True, type=PATH, help="Folder of the result; an unfinished training is continued."),
-    click.option("--recipe", default="nano", show_default=True, help="A recipe that is shipped, or a .json file."),
-    click.option("--set", "changes", multiple=True, callback=_fields, metavar="STAGE.FIELD=VALUE", help="Repeatable."),
-    click.option("--size", help="nano, llava-1.5-7b or llava-1.5-13b [default: the recipe's]."),
-    click.option("--vision", type=click.Choice(["clip", "clip+dino"]), help="Which towers [default: the size's]."),
-    click.option(
-        "--fusion",
-        type=click.Choice(["none", "interleave", "cross-attention", "faff"]),
-        help="How the towers are fused [default: the size's, or that of --start].",
-    ),
-    click.option("--start", type=PATH, help="Folder of a model to begin with, trained here or official."),
-    click.option("--clip", type=PATH, help="CLIP tower for an official --start without one."),
-    click.option("--dino", type=PATH, help="DINO tower for an official --start without one."),
-    click.option("--lora-base", type=PATH, help="Base model of an official --start that holds adapters."),
-    click.option("--steps", type=click.IntRange(1), help="Steps of each stage, for a trial."),
-    click.option("--max-minutes", callback=_minutes, metavar="STAGE=N,…", help="End stages, annealed, within a time."),
-    click.option("--seed", default=0, show_default=True),
-    click.option("--threads", type=click.IntRange(1), help="Torch threads [default: all cores]."),
-    click.option("--device", default="cpu", show_default=True, help="cpu or cuda."),
-    click.option("--restart", is_flag=True, help="Begin anew instead of continuing what is in --out."),
-    click.option("--quiet", is_flag=True),
-)
-
-
-def common(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that all trainings have."""
-    for option in reversed(COMMON):
-        command = option(command)
-    return command
 
 
 def plan_of(options: dict[str, Any]) -> Any:
@@ -111,25 +51,15 @@ def plan_of(options: dict[str, Any]) -> Any:
     from fakereasoning.pipeline import Plan
 
     resume = not options.pop("restart")
-    return Plan(**options, resume=resume, command=_command(sys.argv))
-
-
-def _command(words: list[str]) -> str:
-    """Return how to do it again, without paths of this machine."""
-    kept, hidden = [], False
-    for word in words[1:]:
-        name, _, value = word.partition("=")
-        if hidden or name in HIDDEN:
-            hidden = not hidden and not value
-        else:
-            kept.append(word)
-    return shlex.join(["python", "-m", "fakereasoning", *kept])
+    return Plan(**options, resume=resume, command=command_of(sys.argv))
 
 
 @main.command()
 @common
 @click.option("--stages", help="Those to do, comma-separated [default: all that the recipe has].")
-@click.option("--validation", help="Data to calibrate the result on, such as scenes:val?n=1000 [default: none].")
+@click.option(
+    "--validation", help="Data to calibrate the result on, such as scenes:val?n=1000, with a diagram [default: none]."
+)
 def train(stages: str | None, **options: Any) -> None:
     """Train a model through all stages; those that have finished in --out are skipped.
 
@@ -187,42 +117,104 @@ def tune(**options: Any) -> None:
 @main.command()
 @click.argument("folder", type=PATH)
 @click.option("--data", required=True, help="Labelled data that the model was not trained on: scenes:val?n=….")
+@click.option("--measure", metavar="SPEC", help="Other labelled data to measure before and after, such as scenes.")
 @click.option("--figure", type=PATH, help="An .html file for the reliability diagram.")
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
-def calibrate(folder: Path, data: str, figure: Path | None, device: str) -> None:
+@THREADS
+@DEVICE
+@click.option("--quiet", is_flag=True)
+def calibrate(folder: Path, data: str, measure: str | None, **options: Any) -> None:
     """Fit the temperature that makes a model's P(fake) a probability, and write it into its folder.
 
+    How well that does is measured on the halves of the data, each at the other's temperature, and on --measure.
+
     \b
-    Example:
+    Examples:
       python -m fakereasoning calibrate weights/mine --data 'scenes:val?n=1000' --figure reliability.html
+      python -m fakereasoning calibrate weights/mine --data scenes:val --measure scenes
     """
-    from fakereasoning.answering import calibrate_folder
+    from fakereasoning.calibrating import calibrate_folder
     from fdr_bench.data import open_dataset
 
-    found = calibrate_folder(folder, open_dataset(data), device=device, figure=figure)
-    click.echo(
-        f"temperature {found.temperature:.3f}   ECE {found.before.ece:.4f} before, {found.after.ece:.4f} after   "
-        f"n {found.before.n}"
-    )
+    other = None if measure is None else open_dataset(measure)
+    found = calibrate_folder(folder, open_dataset(data), elsewhere=other, **options)
+    click.echo(f"temperature {found.temperature:.3f}")
+    click.echo(_before_and_after(found, found.fitted_on["dataset"]))
+    if found.elsewhere is not None:
+        click.echo(_before_and_after(found.elsewhere, found.elsewhere.measured_on["dataset"]))
+
+
+def _before_and_after(found: Calibration | Elsewhere, name: str) -> str:
+    figures = ((title, getattr(found.before, field), getattr(found.after, field)) for title, field in FIGURES.items())
+    told = "   ".join(f"{title} {before:.4f} before, {after:.4f} after" for title, before, after in figures)
+    return f"{name}, n {found.before.n}: {told}"
+
+
+@main.command()
+@click.argument("folder", type=PATH)
+@click.option("--base", type=PATH, help="Base model of a folder that holds adapters.")
+@click.option("--clip", type=PATH, help="CLIP tower [default: the folder's, its config.json's, the hub's].")
+@click.option("--dino", type=PATH, help="DINO tower [default: the folder's, the hub's].")
+@click.option(
+    "--fusion",
+    type=click.Choice(["none", "interleave", "cross-attention", "faff"]),
+    help="cross-attention leaves out the bias [default: the folder's].",
+)
+@click.option("--out", required=True, type=PATH, help="Folder of the result.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="[default: as it is stored]")
+def convert(folder: Path, out: Path, **options: Any) -> None:
+    """Write an official checkpoint as one folder for the detector: adapters folded in, towers and tokenizer inside.
+
+    \b
+    Examples:
+      python -m fakereasoning convert lora-13b --base MoF_Models --precision fp16 --out weights/mine
+      python -m fakereasoning convert FakeReasoning --clip clip-vit-large-patch14-336 \\
+        --dino dinov2_vitl14_pretrain.pth --out weights/released
+    """
+    from fakereasoning.conversion import convert as write
+
+    click.echo(write(folder, out, **options))
 
 
 @main.command()
 @common
 @click.option("--test", default="scenes", show_default=True, help="What the variants are tested on.")
 @click.option("--variants", help="Comma-separated [default: all].")
-@click.option("--seeds", default=3, show_default=True, help="Seeds of the main variants; the others have one.")
+@click.option(
+    "--seeds",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Seeds of the main variants; the others have one.",
+)
 def ablate(test: str, variants: str | None, seeds: int, **options: Any) -> None:
     """Train the model without each of its parts, test all, and print the table.
 
     \b
     Examples:
       python -m fakereasoning ablate --data 'scenes:train?n=2000' --max-minutes base=10,facl=5,tune=10 --out ablations
+      python -m fakereasoning ablate --start weights/mine/base --data 'scenes:train?n=6000' --out ablations
       python -m fakereasoning ablate --variants full,no-cpm --seeds 1 --data 'scenes:train?n=48' --steps 3 --out trial
     """
     from fakereasoning import ablations
 
     named = list(ablations.VARIANTS) if variants is None else [name.strip() for name in variants.split(",")]
     click.echo(ablations.ablate(plan_of(options), variants=named, seeds=seeds, test=test).read_text(encoding="utf-8"))
+
+
+@main.command()
+@click.argument("run", type=PATH)
+@click.option("--out", required=True, type=PATH, help="Folder of the page, README.md, and its images.")
+@click.option("--wrong", default=6, show_default=True, type=click.IntRange(0), help="Mistakes to show at most.")
+def examples(run: Path, out: Path, wrong: int) -> None:
+    """Write a page of images with the truth and the model's words side by side, out of a run.
+
+    \b
+    Example:
+      fdr-bench run --models fakereasoning --out runs/mine && python -m fakereasoning examples runs/mine --out page
+    """
+    from fakereasoning.examples import write_examples
+
+    click.echo(write_examples(run, out, wrong=wrong))
 
 
 def _one(stage: Any, options: dict[str, Any]) -> None:

@@ -1,15 +1,17 @@
 """What each part is worth: the model trained without it, and what that gives on the test set.
 
 After tables IV and V of arXiv 2503.21210 v3. Variants share what they have in common: base models by architecture and
-seed, and the FACL stage on them.
+seed, or one that the plan starts with, and the FACL stage on them.
 
 OUT/base-ARCHITECTURE-SEED/ OUT/facl-ARCHITECTURE-SEED/   the shared stages
-OUT/VARIANT-SEED/                                         a tuned variant, its run on the test set in run/
+OUT/VARIANT-SEED/                                         a tuned variant
+OUT/runs/VARIANT-SEED-…/                                  its run on the test set
 OUT/ablations.json OUT/ablations.md                       the figures; written last
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -31,6 +33,8 @@ TOLD: Mapping[str, str] = {
     "bleu1@nltk-split": "BLEU-1",
     "rougeL@stem": "ROUGE-L",
     "css@minilm-l6": "CSS",
+    "attribute_f1@phrase+minilm-l6": "attribute F1",
+    "grounded_f1@scenes": "grounded F1",
 }
 """Metrics of the table by name, with their headings; each is the mean over generators."""
 
@@ -60,7 +64,12 @@ VARIANTS: Mapping[str, Variant] = {
     "no-cot": Variant(
         title="without chain of thought: reasoning and conclusion alone", tune={"stages": ["REASONING", "CONCLUSION"]}
     ),
-    "clip": Variant(title="CLIP alone", vision="clip"),
+    "clip": Variant(
+        title="CLIP alone",
+        vision="clip",
+        # Without DINO it is CLIP that has to see what is wrong, and so to learn; gently, as in FACL.
+        tune={"trainable": ["clip", "projectors", "language"], "rates": {"clip": 3e-4}},
+    ),
     "interleave": Variant(title="CLIP and DINO, interleaved", fusion="interleave"),
     "cross-attention": Variant(title="fused by cross-attention without the bias", fusion="cross-attention"),
 }
@@ -79,16 +88,19 @@ def ablate(plan: Plan, *, variants: Sequence[str], seeds: int, test: str) -> Pat
     """Train and test the variants and return the table's file, `plan.out`/ablations.md.
 
     `plan.data`, recipe, changes, times and steps hold for all of them; `seeds` counts those of the variants in
-    `REPEATED`, from `plan.seed` on. What has finished before is not done again. Raises `UsageError` for an unknown
-    variant, `RunError` where a test run fails, and what the stages raise.
+    `REPEATED`, from `plan.seed` on. With `plan.start`, a base model with both towers, none is trained: each variant
+    begins with it, its towers fused as the variant has them. What has finished before is not done again. Raises
+    `UsageError` for an unknown variant, `RunError` where a test run fails, and what the stages raise.
     """
     for name in variants:
         if name not in VARIANTS:
             raise UsageError(f"there is no variant '{name}'; expected {', '.join(VARIANTS)}.{nearest(name, VARIANTS)}")
+    if plan.vision is not None or plan.fusion is not None:
+        raise UsageError("an ablation goes through towers and fusions by itself; leave --vision and --fusion out")
     figures = []
     for name in variants:
         count = seeds if name in REPEATED else 1
-        scored = [_scores(_tuned(plan, name, plan.seed + turn), plan, test) for turn in range(count)]
+        scored = [_trained_and_tested(plan, name, plan.seed + turn, test) for turn in range(count)]
         figures.append(Figures(name, {metric: [scores.get(metric) for scores in scored] for metric in TOLD}))
     setting = {"data": plan.data, "test": test, "recipe": plan.recipe, "command": plan.command}
     write_json(plan.out / "ablations.json", setting | {"variants": {one.variant: one.values for one in figures}})
@@ -114,14 +126,24 @@ def _cell(values: Sequence[float | None]) -> str:
     return mean if len(known) < 2 else f"{mean} ± {statistics.stdev(known):.1f}"
 
 
+def _trained_and_tested(plan: Plan, name: str, seed: int, test: str) -> dict[str, float | None]:
+    if not plan.quiet:
+        print(f"{VARIANTS[name].title}, seed {seed}", file=sys.stderr, flush=True)
+    return _scores(_tuned(plan, name, seed), plan, test)
+
+
 def _tuned(plan: Plan, name: str, seed: int) -> Path:
     """Train a variant with one seed, its shared stages first; return its folder."""
     variant = VARIANTS[name]
     common = replace(plan, seed=seed, start=None, size=None, vision=None, fusion=None)
     where = f"{variant.architecture}-{seed}"
     architecture: dict[str, Any] = {"size": plan.size, "vision": variant.vision, "fusion": variant.fusion}
-    base = replace(common, out=plan.out / f"base-{where}", **architecture)
-    start = train_stage(_only(base, "base"), "base")
+    if plan.start is not None:
+        start = plan.start
+        common = replace(common, fusion=variant.fusion or ("none" if variant.vision == "clip" else None))
+    else:
+        base = replace(common, out=plan.out / f"base-{where}", **architecture)
+        start = train_stage(_only(base, "base"), "base")
     if variant.facl:
         changed = common.changes
         if variant.vision == "clip":
@@ -145,9 +167,11 @@ def _only(plan: Plan, stage: Stage) -> Plan:
 
 def _scores(folder: Path, plan: Plan, test: str) -> dict[str, float | None]:
     """Run the harness on a tuned variant, where it has not yet, and return its means over generators by metric."""
-    run = folder / f"run-{checkpoint.identity({'test': test})[:8]}"
+    # Not inside the weights' folder, whose files all count as weights.
+    run = plan.out / "runs" / f"{folder.name}-{checkpoint.identity({'test': test})[:8]}"
     words = ["run", "--models", "fakereasoning", "--weights", f"fakereasoning={folder}", "--data", test]
-    words += ["--out", str(run), "--device", plan.device, "--workers", "1", "--threads", str(plan.threads or 1)]
+    threads = plan.threads or os.cpu_count() or 1
+    words += ["--out", str(run), "--device", plan.device, "--workers", "1", "--threads", str(threads)]
     done = subprocess.run([sys.executable, "-m", "fdr_bench", *words], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RunError(f"the test of {folder} ended with exit code {done.returncode}: {done.stderr.strip()[-500:]}")

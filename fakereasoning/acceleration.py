@@ -16,17 +16,23 @@ from fdr_bench.errors import UsageError
 MIXED: dict[Precision, str] = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
+def check_device(device: str) -> None:
+    """Raise `UsageError` where a device is neither the processor nor a GPU that torch finds."""
+    kind = device.partition(":")[0]
+    if kind not in ("cpu", "cuda"):
+        raise UsageError(f"--device {device}: expected 'cpu' or 'cuda'")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"--device {device}: PyTorch finds no GPU here; use --device cpu, or install a CUDA build")
+
+
 def accelerator(device: str, precision: Precision) -> Accelerator:
     """Return accelerate's driver for "cpu" or "cuda".
 
     Started by `accelerate launch`, every process gets its own part of the batches, and the launcher's configuration
     (FSDP, for one) holds. Raises `UsageError` where there is no such device, or it lacks the precision.
     """
+    check_device(device)
     kind = device.partition(":")[0]
-    if kind not in ("cpu", "cuda"):
-        raise UsageError(f"--device {device}: expected 'cpu' or 'cuda'")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"--device {device}: PyTorch finds no GPU here; use --device cpu, or install a CUDA build")
     if kind == "cpu" and precision == "fp16":
         raise UsageError("precision fp16 needs a GPU; use fp32 or bf16 on a processor")
     if device.startswith("cuda:"):
@@ -46,11 +52,20 @@ def reproducible(threads: int | None, device: str) -> Iterator[None]:
     if gpu:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    count = torch.get_num_threads()
     torch.use_deterministic_algorithms(True, warn_only=gpu)
+    try:
+        with torch_threads(threads):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+@contextmanager
+def torch_threads(threads: int | None) -> Iterator[None]:
+    """Have torch use so many threads (None: as they are), and as many as before afterwards."""
+    count = torch.get_num_threads()
     torch.set_num_threads(threads or count)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         torch.set_num_threads(count)

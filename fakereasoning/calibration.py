@@ -5,7 +5,7 @@ Guo et al., "On Calibration of Modern Neural Networks", ICML 2017. For a margin 
     P(fake) = sigmoid(m / T)        T minimises the mean of -log P(the true class)
 
 T > 0 changes no ranking and no verdict at 0.5: accuracy, AP and AUROC stay as they are. The "after" figures are of
-halves that the temperature was not fitted on.
+images that the temperature was not fitted on: of halves of the validation data, and of any other set.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,7 +26,7 @@ from fdr_bench.metrics.calibration import BINS, brier, calibration_bin, expected
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-FILE = "calibration.json"
+FILE, FIGURE = "calibration.json", "reliability.html"
 _FORMAT = "fakereasoning-calibration-1"
 LOWEST, HIGHEST = 0.1, 100.0
 """Bounds of the temperature. A set without an error has no finite best one: any lower one is better there."""
@@ -66,6 +66,15 @@ class Measured(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """Figures before and after a temperature on a set that had no part in fitting it."""
+
+    before: Measured
+    after: Measured
+    measured_on: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """A fitted temperature, and figures before and after it."""
 
@@ -75,6 +84,7 @@ class Calibration:
     """Cross-fitted: each half at the temperature of the other."""
     fitted_on: Mapping[str, Any] = field(default_factory=dict)
     """The dataset's name and fingerprint, and the weights; paths of a machine do not belong here."""
+    elsewhere: Elsewhere | None = None
 
 
 def fit_temperature(margins: Margins) -> float:
@@ -117,17 +127,39 @@ def calibrate(margins: Margins, *, fitted_on: Mapping[str, Any] | None = None) -
         temperature=fit_temperature(margins),
         before=measure(margins),
         after=_measured(scaled, margins.fake),
-        fitted_on=dict(fitted_on or {}) | {"n": len(margins.fake), "n_fake": int(margins.fake.sum())},
+        fitted_on=_counted(fitted_on or {}, margins),
+    )
+
+
+def measure_elsewhere(margins: Margins, temperature: float, *, measured_on: Mapping[str, Any]) -> Elsewhere:
+    """Return the figures of a set before and after a temperature of another. Raises `DataError` as `measure` does."""
+    return Elsewhere(
+        before=measure(margins), after=measure(margins, temperature), measured_on=_counted(measured_on, margins)
     )
 
 
 def write_calibration(folder: Path, calibration: Calibration) -> None:
     """Write calibration.json into a weights folder, where the detector finds it."""
-    content = {"format": _FORMAT} | asdict(calibration)
-    for name in ("before", "after"):
-        measured: Measured = getattr(calibration, name)
-        content[name] = measured._asdict() | {"bins": [each._asdict() for each in measured.bins]}
+    content = {
+        "format": _FORMAT,
+        "temperature": calibration.temperature,
+        "before": _told(calibration.before),
+        "after": _told(calibration.after),
+        "fitted_on": dict(calibration.fitted_on),
+    }
+    if (other := calibration.elsewhere) is not None:
+        told = {"before": _told(other.before), "after": _told(other.after), "measured_on": dict(other.measured_on)}
+        content["elsewhere"] = told
     (folder / FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def read_fitted_on(folder: Path) -> dict[str, Any]:
+    """Return what the calibration in a weights folder was fitted on; empty where there is none that can be read."""
+    try:
+        found = json.loads((folder / FILE).read_text(encoding="utf-8"))["fitted_on"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def read_temperature(folder: Path) -> float:
@@ -179,6 +211,24 @@ def reliability_diagram(calibration: Calibration, *, title: str = "Reliability")
     return figure
 
 
+def check_classes(fake: Booleans, *, least: int = 1) -> None:
+    """Raise `DataError` where a class has fewer images than a calibration needs."""
+    n_fake = int(fake.sum())
+    if min(n_fake, len(fake) - n_fake) < least:
+        raise DataError(
+            f"{n_fake} fakes and {len(fake) - n_fake} reals: expected at least {least} of each. "
+            "Calibrate on validation data of both classes"
+        )
+
+
+def _counted(told: Mapping[str, Any], margins: Margins) -> dict[str, Any]:
+    return dict(told) | {"n": len(margins.fake), "n_fake": int(margins.fake.sum())}
+
+
+def _told(measured: Measured) -> dict[str, Any]:
+    return measured._asdict() | {"bins": [each._asdict() for each in measured.bins]}
+
+
 def _slope(margins: Margins, inverse: float) -> float:
     """Return the derivative of the mean negative log likelihood by 1 / T."""
     return float(np.mean(margins.margin * (_sigmoid(inverse * margins.margin) - margins.fake)))
@@ -208,8 +258,4 @@ def _check(margins: Margins, *, least: int = 1) -> None:
         raise DataError(f"margins are {margin.shape} and labels {fake.shape}: expected one each, (N,)")
     if not np.isfinite(margin).all():
         raise DataError(f"{int((~np.isfinite(margin)).sum())} margins are not finite: the model is damaged")
-    if min(int(fake.sum()), int((~fake).sum())) < least:
-        raise DataError(
-            f"{int(fake.sum())} fakes and {int((~fake).sum())} reals: expected at least {least} of each. "
-            "Calibrate on validation data of both classes"
-        )
+    check_classes(fake, least=least)

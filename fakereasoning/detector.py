@@ -2,7 +2,8 @@
 
 Gao et al., "FakeReasoning: Towards Generalizable Forgery Detection and Reasoning", arXiv 2503.21210 (2025). Official
 code: PRIS-CV/FakeReasoning @ c1aec51; numbers agree with it (tests/goldens/fakereasoning_*.json). The official code
-gives no score; here it is CPM's probability at the verdict's word. Decoding is greedy, where the official one samples.
+gives no score; here it is CPM's probability at the verdict's word. Decoding is greedy, where the official one
+samples; that and other ways of answering are the detector's views.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fdr_bench.errors import UsageError
-from fdr_bench.types import CenterCrop, DetectorCard, Prediction, Preset, Resize, TrainedOn, View, Weights
+from fakereasoning.config import CLIP_MEAN, CLIP_STD, SIZES, FakeReasoningConfig
+from fakereasoning.released import CLIP_TOWER, DINO_TOWER, OFFICIAL_TEMPERATURE
+from fdr_bench.errors import UsageError, nearest
+from fdr_bench.types import AnswerView, CenterCrop, DetectorCard, Prediction, Preset, Resize, TrainedOn, View, Weights
 from fdr_bench.weights_card import packaged_card, view_to_json
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-    from fakereasoning.config import FakeReasoningConfig
 
 SHIPPED = "fakereasoning/weights/scenes"
 _MANUAL = (
@@ -34,6 +35,29 @@ RELEASED = Weights(
     ),
 )
 
+WAYS: Mapping[str, Mapping[str, Any]] = {
+    "greedy": {},
+    "sampled": {"sampling_temperature": OFFICIAL_TEMPERATURE},
+    "no-bias": {"bias": False},
+    "matched-prompt": {"matched_prompt": True},
+    "fp32": {"precision": "fp32"},
+    "bf16": {"precision": "bf16"},
+    "fp16": {"precision": "fp16"},
+}
+"""The views by name, the usual one first: what each says to `fakereasoning.answering.load`."""
+
+
+def _views(side: int, *names: str) -> dict[str, View]:
+    return {name: AnswerView(**_preprocessing(side), settings=WAYS[name]) for name in names}
+
+
+def _preprocessing(side: int) -> dict[str, Any]:
+    """Return a view's fields, a record of size and statistics.
+
+    That images are padded to a square first stands in the network's config, which the detector goes by.
+    """
+    return {"steps": (Resize(side, "bicubic"), CenterCrop(side)), "mean": CLIP_MEAN, "std": CLIP_STD}
+
 
 def _scenes() -> Preset:
     """Return the preset whose weights were trained in this repository, with what their card tells."""
@@ -41,6 +65,7 @@ def _scenes() -> Preset:
     trained_on = told.get("trained_on", {"dataset": "fdr-scenes-train", "generators": []})
     return Preset(
         weights=(Weights(packaged=SHIPPED, filename="model.safetensors", licence="Apache-2.0", manual=_MANUAL),),
+        views=_views(SIZES["nano"].image_size, *(name for name in WAYS if name != "matched-prompt")),
         trained_on=TrainedOn(dataset=trained_on["dataset"], generators=tuple(trained_on["generators"])),
         parameters=told.get("parameters"),
         note="trained in this repository on one generator of FDR-Scenes, at a size for two cores",
@@ -61,9 +86,15 @@ class FakeReasoning:
         presets={
             "official": Preset(
                 weights=(RELEASED,),
+                views=_views(SIZES["llava-1.5-13b"].image_size, *WAYS),
                 trained_on=TrainedOn(dataset="MMFR-Dataset (training set)"),
                 parameters=14_001_315_888,
-                note="LLaVA-1.5-13B with CLIP and DINOv2 towers; greedy decoding, where the paper samples at T = 0.2",
+                note=(
+                    "LLaVA-1.5-13B with CLIP and DINOv2 towers. Views: greedy decoding; sampled at T = "
+                    f"{OFFICIAL_TEMPERATURE}, as the released code does; no-bias, without DINO's attention map in the "
+                    "fusion; matched-prompt, in the training's words; a precision in place of the device's usual one. "
+                    f"Towers that the folder lacks come from {CLIP_TOWER.hub} and {DINO_TOWER.hub}, no revision pinned"
+                ),
             ),
             "scenes": _scenes(),
         },
@@ -74,9 +105,9 @@ class FakeReasoning:
     ) -> None:
         from fakereasoning.answering import load
 
-        if view not in (None, "trained"):
-            raise UsageError(f"{self.card.name} has one preprocessing and no view '{view}'; leave the view out")
-        self.answerer = load(weights["weights"], device=device)
+        if view is not None and view not in WAYS:
+            raise UsageError(f"{self.card.name} has no view '{view}'.{nearest(view, WAYS)} Views: {', '.join(WAYS)}")
+        self.answerer = load(weights["weights"], device=device, **({} if view is None else WAYS[view]))
 
     def predict(self, images: Sequence[Image]) -> list[Prediction]:
         """Return for each image, in order, P(fake), the verdict that its CONCLUSION states, and its REASONING.
@@ -97,13 +128,5 @@ class FakeReasoning:
 
 
 def card_facts(config: FakeReasoningConfig) -> dict[str, Any]:
-    """Return what the card.json of a weights folder needs for `--weights fakereasoning=FOLDER`: network and view.
-
-    The view is a record of size and statistics; that images are padded to a square first stands in the network's
-    config, which the detector goes by.
-    """
-    from fakereasoning.config import CLIP_MEAN, CLIP_STD
-
-    side = config.image_size
-    view = View(steps=(Resize(side, "bicubic"), CenterCrop(side)), mean=CLIP_MEAN, std=CLIP_STD)
-    return {"architecture": config.to_json(), "view": view_to_json(view)}
+    """Return what the card.json of a weights folder needs for `--weights fakereasoning=FOLDER`: network and view."""
+    return {"architecture": config.to_json(), "view": view_to_json(View(**_preprocessing(config.image_size)))}

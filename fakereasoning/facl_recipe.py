@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from fakereasoning.config import CLIP_MEAN, CLIP_STD, FakeReasoningConfig
-from fakereasoning.recipe import checked_fields
+from fakereasoning.recipe_fields import checked_fields
 from fdr_bench.errors import UsageError, nearest
 from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import View
@@ -112,14 +112,7 @@ class FaclRecipe:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> FaclRecipe:
         """Return the recipe that a JSON object states; fields left out have their defaults. Raises `UsageError`."""
-        given = checked_fields(cls, content)
-        for name in ("blur_sigma", "jpeg_quality", "betas"):
-            if name in given:
-                given[name] = tuple(given[name])
-        try:
-            return cls(**given)
-        except (TypeError, AttributeError) as error:
-            raise UsageError(f"the recipe has a value of another kind than expected: {error}") from None
+        return cls(**checked_fields(cls, content))
 
     def towers(self, config: FakeReasoningConfig) -> dict[Tower, float]:
         """Return the towers of a model that learn, with their rates. Raises `UsageError` where there is none."""

@@ -20,6 +20,7 @@ from fakereasoning.cpm import two_logits
 from fakereasoning.decoding import Batch, Sampling, Step, Stop, Written, logits_of, read
 from fakereasoning.model import FakeReasoning
 from fakereasoning.prompts import CONCLUSION_START
+from fakereasoning.released import OFFICIAL_TOP_K
 from fakereasoning.tokenizer import Codec
 from fakereasoning.vision import VisualFeatures
 from fdr_bench.errors import UsageError, WeightsError
@@ -28,9 +29,6 @@ ScoreSource = Literal["cpm", "cpm-forced"]
 
 SEEN_AT_ONCE = 32
 """Images that the towers see together: with more, small towers spend their time on fresh memory."""
-
-OFFICIAL_TEMPERATURE, OFFICIAL_TOP_K = 0.2, 50
-"""What the released inference code samples with."""
 
 
 class Generated(NamedTuple):
@@ -57,7 +55,7 @@ def generate(
     questions: Sequence[str | None] | None = None,
     max_new_tokens: int = 512,
     temperature: float = 0.0,
-    top_k: int = 50,
+    top_k: int = OFFICIAL_TOP_K,
     seed: int | None = None,
     keys: Sequence[str] | None = None,
     batch: int = 32,

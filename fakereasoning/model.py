@@ -7,6 +7,7 @@ transformers' own modules. A config says which of its parts a model has.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Literal, NamedTuple, cast, get_args
 
 import torch
@@ -111,6 +112,17 @@ class FakeReasoning(Stored):
             raise UsageError("the features have no attention map, which the fusion 'faff' reads; compute them with it")
         fused: Tensor = self.fusion(clip, dino, None if attention is None else attention.to(self.dtype))
         return fused
+
+    def drop_bias(self) -> None:
+        """Fuse without DINO's attention map from now on: by cross-attention, with the weights that the fusion has.
+
+        Raises `UsageError` where the fusion has no bias to leave out.
+        """
+        if self.fusion is None or self.dino is None or self.config.fusion != "faff":
+            raise UsageError(f"the model's fusion is '{self.config.fusion}', which has no bias; only 'faff' has one")
+        self.config = replace(self.config, fusion="cross-attention")
+        self.fusion.bias = None
+        self.dino.with_attention = False
 
     def embed(
         self,

@@ -74,7 +74,8 @@ def load_official(
     """Return the model of an official checkpoint, in evaluation mode.
 
     `weights` is a merged checkpoint (folder or file) or a LoRA run's folder, which needs its `base` model. `clip` and
-    `dino` are towers outside it (folder, file, or where the hub has them) and then count instead of towers inside.
+    `dino` are towers outside it. A path (folder or file) counts instead of a tower inside; where the hub has one is
+    looked up only for a model that has none inside, nor, of CLIP, where config.json's `mm_vision_tower` says.
     Without `config` the config.json beside the weights tells the sizes. All parameters become `dtype`, or the dtype of
     the token embeddings.
     Raises `WeightsError` naming what is missing, unknown, or of another shape, by its official name.
@@ -90,12 +91,14 @@ def load_official(
     else:
         state = read_state(weights)
     state = cleaned(state)
-    if clip is not None:
-        state = _without(state, CLIP) | clip_as_official(read_state(_place(clip)))
-    if dino is not None:
-        state = _without(state, DINO) | dino_as_official(read_state(_place(dino)))
+    written = read_json(folder / "config.json") if config is None else {}
+    if (place := _place(clip, CLIP in _prefixes(state), _path(written.get("mm_vision_tower")))) is not None:
+        state = _without(state, CLIP) | clip_as_official(read_state(place))
+    needless = DINO in _prefixes(state) or _fusion_in(state) == "none"
+    if (place := _place(dino, needless)) is not None:
+        state = _without(state, DINO) | dino_as_official(read_state(place))
     if config is None:
-        config = official_config(read_json(folder / "config.json"), state)
+        config = official_config(written, state)
     return from_official(config, state, str(weights), dtype=dtype, device=device)
 
 
@@ -215,5 +218,20 @@ def _without(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state.items() if not name.startswith(prefix)}
 
 
-def _place(tower: Path | Weights) -> Path:
-    return locate(tower, detector="fakereasoning") if isinstance(tower, Weights) else tower
+def _prefixes(state: Collection[str]) -> list[str]:
+    """Return the prefixes of the towers that a checkpoint holds."""
+    return [prefix for prefix in (CLIP, DINO) if any(name.startswith(prefix) for name in state)]
+
+
+def _place(tower: Path | Weights | None, needless: bool, named: Path | None = None) -> Path | None:
+    """Return where a tower outside the checkpoint lies; None where the checkpoint's own counts, or there is none."""
+    if isinstance(tower, Path):
+        return tower
+    if needless:
+        return None
+    return named if named is not None or tower is None else locate(tower, detector="fakereasoning")
+
+
+def _path(named: object) -> Path | None:
+    """Return the place on this machine that a config.json names for a tower, where it exists."""
+    return Path(named) if isinstance(named, str) and named and Path(named).exists() else None

@@ -1,12 +1,14 @@
 """All stages of a model in order: base, FACL, tuning, calibration; each is skipped where it has finished before.
 
 OUT/base/ OUT/facl/ OUT/tune/   what each stage leaves, in the model's own precision
-OUT/model.safetensors           the result in float16, with config.json, tokenizer.json and calibration.json
+OUT/model.safetensors           the result in float16, with config.json and tokenizer.json
+OUT/calibration.json            its temperature and how good that is, with reliability.html
 OUT/card.json                   what it is and how it came about, all stages in it; written last
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +16,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 
-from fakereasoning.answering import calibrate_folder
+from fakereasoning.calibrating import calibrate_folder, is_calibrated, remove_outdated
+from fakereasoning.calibration import FIGURE
 from fakereasoning.config import Fusion, Vision
 from fakereasoning.detector import card_facts
 from fakereasoning.facl_recipe import FaclRecipe
@@ -24,14 +27,16 @@ from fakereasoning.records import Record, read_records, tokenizer_texts
 from fakereasoning.scene_questions import scene_questions
 from fakereasoning.stage1 import train_facl
 from fakereasoning.starting import Start, fresh, read_start
-from fakereasoning.training import CARD, FORMAT, TOKENIZER, tune
+from fakereasoning.training import CARD, FORMAT, tune
 from fdr_bench.data import open_dataset
 from fdr_bench.errors import UsageError, nearest
 from fdr_bench.store import write_json
+from fdr_bench.terminal import say
 from fdr_bench.types import Dataset
 
 Stage = Literal["base", "facl", "tune"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
+ABOUT: Mapping[Stage, str] = {"base": "to describe images", "facl": "to see forgery", "tune": "to reason and to judge"}
 DROPPED = ("identity", "format", "kind", "detector", "size", "trained_on", "architecture", "view", "parameters")
 """What the final card says once, and not again for each stage."""
 
@@ -78,15 +83,18 @@ def train(plan: Plan) -> Path:
     Raises `UsageError` for a recipe, size or data that do not go together, and what the stages raise.
     """
     content = read_recipe(plan.recipe)
-    stages = _stages(plan, content)
-    material = _material(plan, "base" in stages)
+    # A mistake in a later stage, or in the data of the calibration, shows before the first has taken its time.
+    recipes = {stage: _recipe(plan, content, stage) for stage in _stages(plan, content)}
+    validation = None if plan.validation is None else open_dataset(plan.validation)
+    material = _material(plan, content, "base" in recipes)
     current = _start(plan, content, material)
+    facts = _facts(plan, content, material.dataset)
     cards: dict[str, Mapping[str, Any]] = {}
-    for stage in stages:
-        current, cards[stage] = _do(stage, plan.out / stage, current, plan, content, material)
-    _write(current, plan, _facts(plan, content, material.dataset), cards)
-    if plan.validation is not None:
-        calibrate_folder(plan.out, open_dataset(plan.validation), device=plan.device)
+    for stage, recipe in recipes.items():
+        current, cards[stage] = _do(stage, plan.out / stage, current, plan, recipe, facts, material)
+    _write(current, plan, facts, cards)
+    if validation is not None:
+        _calibrate(plan, validation)
     return plan.out
 
 
@@ -94,8 +102,10 @@ def train_stage(plan: Plan, stage: Stage) -> Path:
     """Do one stage and return its folder, `plan.out`: without folders of stages and in the model's own precision."""
     content = read_recipe(plan.recipe)
     _stages(replace(plan, stages=(stage,)), content)
-    material = _material(plan, stage == "base")
-    _do(stage, plan.out, _start(plan, content, material), plan, content, material)
+    recipe = _recipe(plan, content, stage)
+    material = _material(plan, content, stage == "base")
+    facts = _facts(plan, content, material.dataset)
+    _do(stage, plan.out, _start(plan, content, material), plan, recipe, facts, material)
     return plan.out
 
 
@@ -107,16 +117,23 @@ class Material(NamedTuple):
     questions: list[Record]
 
 
-def _material(plan: Plan, ask: bool) -> Material:
+def _material(plan: Plan, content: Mapping[str, Any], ask: bool) -> Material:
+    asked = TuneRecipe.from_json(_fields(plan, content, "tune")).questions
     dataset = open_dataset(plan.data)
-    return Material(dataset, read_records(dataset), scene_questions(dataset) if ask else [])
+    return Material(dataset, read_records(dataset, questions=asked), scene_questions(dataset) if ask else [])
 
 
 def _do(
-    stage: Stage, out: Path, start: Start, plan: Plan, content: Mapping[str, Any], material: Material
+    stage: Stage,
+    out: Path,
+    start: Start,
+    plan: Plan,
+    recipe: TuneRecipe | FaclRecipe,
+    facts: Mapping[str, Any],
+    material: Material,
 ) -> tuple[Start, Mapping[str, Any]]:
     """Do one stage in the folder `out`; return what it leaves and its card."""
-    fields = _fields(plan, content, stage)
+    _tell(plan, f"{stage}, {ABOUT[stage]}: {out}{', finished before' if plan.resume and (out / CARD).exists() else ''}")
     common: dict[str, Any] = {
         "out": out,
         "seed": plan.seed,
@@ -125,17 +142,37 @@ def _do(
         "device": plan.device,
         "max_minutes": plan.max_minutes.get(stage),
         "quiet": plan.quiet,
-        "facts": _facts(plan, content, material.dataset) | {"kind": stage, **card_facts(start.model.config)},
+        "facts": {**facts, "kind": stage, **card_facts(start.model.config)},
     }
-    if stage == "facl":
-        result = train_facl(start.model, material.dataset.samples, recipe=FaclRecipe.from_json(fields), **common)
+    if isinstance(recipe, FaclRecipe):
+        result = train_facl(start.model, material.dataset.samples, recipe=recipe, **common)
         # The folder of a stage is whole: the next may begin with it alone.
-        start.codec.tokenizer.save(str(out / TOKENIZER))
+        start.codec.save(out)
         return start._replace(model=result.model), result.card
-    recipe = TuneRecipe.from_json(fields)
     records = material.questions if stage == "base" else material.records
     tuned = tune(start.model, start.codec, records, recipe=recipe, **common)
     return start._replace(model=tuned.model), tuned.card
+
+
+def _calibrate(plan: Plan, validation: Dataset) -> None:
+    """Calibrate the result, unless that has been done on these very data."""
+    done = plan.resume and is_calibrated(plan.out, validation)
+    _tell(plan, f"calibration on {validation.name}: {plan.out}{', finished before' if done else ''}")
+    if not done:
+        place = plan.out / FIGURE
+        calibrate_folder(plan.out, validation, figure=place, device=plan.device, threads=plan.threads, quiet=plan.quiet)
+
+
+def _tell(plan: Plan, text: str) -> None:
+    # Under `accelerate launch` every process comes here.
+    if not plan.quiet and os.environ.get("RANK", "0") == "0":
+        say(text)
+
+
+def _recipe(plan: Plan, content: Mapping[str, Any], stage: Stage) -> TuneRecipe | FaclRecipe:
+    """Return a stage's recipe with the plan's changes. Raises `UsageError`."""
+    fields = _fields(plan, content, stage)
+    return FaclRecipe.from_json(fields) if stage == "facl" else TuneRecipe.from_json(fields)
 
 
 def _fields(plan: Plan, content: Mapping[str, Any], stage: Stage) -> dict[str, Any]:
@@ -199,9 +236,10 @@ def _facts(plan: Plan, content: Mapping[str, Any], dataset: Dataset) -> dict[str
 
 
 def _write(result: Start, plan: Plan, facts: Mapping[str, Any], cards: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write the result of the last stage to `plan.out`, in float16."""
+    """Write the result of the last stage to `plan.out`, in float16; what is left of other weights goes."""
     result.model.save_pretrained(plan.out, dtype=torch.float16)
-    result.codec.tokenizer.save(str(plan.out / TOKENIZER))
+    remove_outdated(plan.out)
+    result.codec.save(plan.out)
     told = {
         stage: {name: value for name, value in card.items() if name not in DROPPED} for stage, card in cards.items()
     }

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from fakereasoning.prompts import STAGES, StageName
+from fakereasoning.recipe_fields import checked_fields
 from fdr_bench.errors import UsageError, nearest
 
 Part = Literal["clip", "dino", "projectors", "fusion", "language"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Semantics = Literal["labels", "official"]
+Questions = Literal["own", "recorded"]
 
 PARTS: tuple[Part, ...] = get_args(Part)
 TOWERS: tuple[Part, ...] = ("clip", "dino")
@@ -50,6 +52,8 @@ class TuneRecipe:
     lora: Lora | None = None
     """Adapters in place of the language model's own weights; needs "language" among `trainable`."""
 
+    questions: Questions = "own"
+    """Of chains of thought: the codec's own question with each, or the one that the data record."""
     stages: tuple[StageName, ...] | None = None
     """The stages that are learnt of an answer, in their order; None: the answer as it is."""
     cpm_weight: float = 1.0
@@ -99,6 +103,7 @@ class TuneRecipe:
         _among("rates", self.rates, PARTS)
         _among("cpm_semantics", (self.cpm_semantics,), get_args(Semantics))
         _among("precision", (self.precision,), get_args(Precision))
+        _among("questions", (self.questions,), get_args(Questions))
         _among("stages", self.stages or (), STAGES)
         if not self.trainable:
             raise UsageError(f"a recipe that trains no part; expected some of {', '.join(PARTS)} in 'trainable'")
@@ -136,27 +141,9 @@ class TuneRecipe:
         Raises `UsageError` for a field that there is not, or a value that cannot be.
         """
         given = checked_fields(cls, content)
-        for name in ("trainable", "betas", "stages"):
-            if given.get(name) is not None:
-                given[name] = tuple(given[name])
         if given.get("lora") is not None:
-            adapters = checked_fields(Lora, given["lora"])
-            if "targets" in adapters:
-                adapters["targets"] = tuple(adapters["targets"])
-            given["lora"] = Lora(**adapters)
-        try:
-            return cls(**given)
-        except TypeError as error:
-            raise UsageError(f"the recipe has a value of another kind than expected: {error}") from None
-
-
-def checked_fields(kind: type, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content as a dict. Raises `UsageError` naming a field that dataclass `kind` does not have."""
-    known = [one.name for one in fields(kind)]
-    for name in content:
-        if name not in known:
-            raise UsageError(f"a recipe has no field '{name}'; expected {', '.join(known)}.{nearest(name, known)}")
-    return dict(content)
+            given["lora"] = Lora(**checked_fields(Lora, given["lora"]))
+        return cls(**given)
 
 
 def read_recipe(name: str) -> dict[str, Any]:
@@ -177,6 +164,9 @@ def read_recipe(name: str) -> dict[str, Any]:
         raise UsageError(f"the recipe {path} cannot be read: {error}") from None
     if not isinstance(content, dict):
         raise UsageError(f"the recipe {path} is no JSON object; expected stages by name")
+    for stage in ("base", "facl", "tune"):
+        if not isinstance(content.get(stage, {}), dict):
+            raise UsageError(f"the recipe {path} has {content[stage]!r} as '{stage}'; expected an object of its fields")
     return content
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fakereasoning.prompts import IGNORE, NANO, QUESTION
+from fakereasoning.recipe import Questions
 from fakereasoning.tokenizer import Codec
 from fdr_bench.data import open_dataset
 from fdr_bench.data.listing import stable_name
@@ -59,7 +60,7 @@ class RecordBatch(NamedTuple):
     labels: Tensor
 
 
-def read_records(source: Dataset | str, *, questions: Literal["own", "recorded"] = "own") -> list[Record]:
+def read_records(source: Dataset | str, *, questions: Questions = "own") -> list[Record]:
     """Return the records of a dataset, or of what a spec names, sorted by id.
 
     The source is FDR-Scenes ("scenes:train?n=6000") or MMFR's training json ("mmfr:train.json?images=FOLDER"). With

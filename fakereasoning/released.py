@@ -1,12 +1,18 @@
-"""Where the image towers of the released FakeReasoning are published; imports no torch.
+"""What is known of the released FakeReasoning: where its image towers are published, how it samples; imports no torch.
 
 The released checkpoint itself, AnnaGao/FakeReasoning on the hub, is a folder to download whole: which files it has
 is not known here, so a person names the folder. Both towers may also lie inside it.
+
+The towers are not pinned: the hub was out of reach where this was written, so no revision and no sha256 could be
+verified. What is downloaded is what the hub has as main; names and shapes of its tensors are checked, values are not.
 """
 
 from __future__ import annotations
 
 from fdr_bench.types import Weights
+
+OFFICIAL_TEMPERATURE, OFFICIAL_TOP_K = 0.2, 50
+"""What the released inference code samples with."""
 
 CLIP_TOWER = Weights(
     role="clip",

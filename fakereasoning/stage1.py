@@ -20,13 +20,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from fakereasoning.acceleration import reproducible
+from fakereasoning.acceleration import check_device, reproducible
 from fakereasoning.facl_loop import FaclLoop, Material
 from fakereasoning.facl_recipe import FaclRecipe
 from fakereasoning.model import FakeReasoning
 from fakereasoning.pixels import TrainingImages
 from fakereasoning.statements import Statements, statements, text_vectors
-from fdr_bench.errors import RunError, UsageError
+from fdr_bench.errors import RunError
 from fdr_bench.metrics.sentences import SentenceEncoder, minilm
 from fdr_bench.store import Lock, read_json, write_json
 from fdr_bench.training import checkpoint
@@ -76,7 +76,7 @@ def train_facl(
     started = time.monotonic()
     with ExitStack() as stack:
         stack.enter_context(reproducible(threads, device))
-        _check_device(device)
+        check_device(device)
         stack.enter_context(Lock(out))
         progress = stack.enter_context(TrainingProgress(quiet))
         stated = statements(samples)
@@ -84,7 +84,7 @@ def train_facl(
             [sample.image for sample in samples],
             model.config.image_size,
             pad=model.config.pad_to_square,
-            threads=threads or 1,
+            threads=torch.get_num_threads(),
         )
         encoder = minilm() if encoder is None else encoder
         identity = _identity(model, stated, images, recipe, seed, encoder)
@@ -124,7 +124,8 @@ def _run(loop: FaclLoop, out: Path, identity: str, every: float, progress: Train
 
     def report(loop: FaclLoop) -> None:
         done = loop.in_epoch or loop.steps
-        progress.step((loop.position - 1) // loop.steps + 1, loop.pace.fraction, sum(loop.sums) / done, None)
+        epoch = (loop.position - 1) // loop.steps + 1
+        progress.step(loop.position, loop.pace.fraction, epoch=epoch, loss=sum(loop.sums) / done)
 
     def save(loop: FaclLoop) -> None:
         nonlocal saved
@@ -215,13 +216,6 @@ def _facts(
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "identity": identity,
     }
-
-
-def _check_device(device: str) -> None:
-    if device.partition(":")[0] not in ("cpu", "cuda"):
-        raise UsageError(f"--device {device}: expected 'cpu' or 'cuda'")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError(f"--device {device}: PyTorch finds no GPU here; use --device cpu, or install a CUDA build")
 
 
 def _remove(out: Path, patterns: Sequence[str]) -> None:

@@ -12,11 +12,20 @@ import torch
 from fakereasoning.checkpoints import read_json
 from fakereasoning.config import Fusion, Vision, size
 from fakereasoning.fusion import FAFF
+from fakereasoning.lora_folder import is_lora_folder
 from fakereasoning.model import FakeReasoning
 from fakereasoning.official import load_official
 from fakereasoning.prompts import OFFICIAL_TRAIN_IDS
 from fakereasoning.storage import CONFIG
-from fakereasoning.tokenizer import ByteLevelCodec, LlamaCodec, load_llama_tokenizer, load_tokenizer, train_tokenizer
+from fakereasoning.tokenizer import (
+    FILE,
+    SENTENCEPIECE,
+    ByteLevelCodec,
+    LlamaCodec,
+    load_codec,
+    load_llama_tokenizer,
+    train_tokenizer,
+)
 
 
 class Start(NamedTuple):
@@ -55,26 +64,36 @@ def read_start(
 
     An official folder may be the released model, a LoRA run on its `base`, or the mixture-of-features model that the
     official training begins with; `clip` and `dino` are towers outside it. `fusion` gives the model another one, fresh
-    where the folder has none. Raises `WeightsError` where files are missing or do not fit.
+    where the folder has none. With Llama's tokenizer the prompt is that of the official training. Raises `WeightsError`
+    where files are missing or do not fit.
     """
-    if "format" in read_json(folder / CONFIG):
-        start = Start(FakeReasoning.from_pretrained(folder, dtype=dtype), load_tokenizer(folder))
+    if not is_lora_folder(folder) and "format" in read_json(folder / CONFIG):
+        codec = load_codec(folder, ids=OFFICIAL_TRAIN_IDS)
+        start = Start(FakeReasoning.from_pretrained(folder, dtype=dtype), codec)
     else:
         model = load_official(folder, base=base, clip=clip, dino=dino, dtype=dtype)
-        start = Start(model, load_llama_tokenizer(folder, ids=OFFICIAL_TRAIN_IDS))
+        start = Start(model, load_llama_tokenizer(tokenizer_folder(folder, base), ids=OFFICIAL_TRAIN_IDS))
     if fusion is None or fusion == start.model.config.fusion:
         return start
     return start._replace(model=with_fusion(start.model, fusion, seed=seed))
 
 
+def tokenizer_folder(folder: Path, base: Path | None) -> Path:
+    """Return which of the two has a tokenizer: a LoRA run's folder, or that of its base model, whose it is."""
+    has_one = any((folder / name).is_file() for name in (FILE, SENTENCEPIECE))
+    return folder if has_one or base is None else base
+
+
 def with_fusion(model: FakeReasoning, fusion: Fusion, *, seed: int = 0) -> FakeReasoning:
-    """Return the model with another way of fusing its two towers; all else keeps its weights.
+    """Return the model with another way of fusing its two towers, or, with "none", without DINO; all else stays.
 
     A fusion block that the model has stays as far as the other one has use for it; what is missing is drawn from the
     seed. Raises `UsageError` where the towers do not go with it.
     """
-    config = replace(model.config, fusion=fusion)
-    tensors = {name: tensor for name, tensor in model.stored_tensors().items() if not name.startswith("fusion.")}
+    alone = fusion == "none"
+    config = replace(model.config, fusion=fusion, **({"vision": "clip", "dino": None} if alone else {}))
+    gone = ("fusion.", "dino.", "dino_projector.") if alone else ("fusion.",)
+    tensors = {name: tensor for name, tensor in model.stored_tensors().items() if not name.startswith(gone)}
     if fusion in ("cross-attention", "faff"):
         torch.manual_seed(seed)
         bias = config.bias_hidden if fusion == "faff" else None

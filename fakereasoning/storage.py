@@ -16,10 +16,12 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from fakereasoning.checkpoints import all_finite, read_file, read_json, some
 from fakereasoning.config import FakeReasoningConfig
+from fakereasoning.recipe import Precision
 from fakereasoning.vision import ClipTower
 from fdr_bench.errors import UsageError, WeightsError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _EMBEDDING, _HEAD = "language.model.embed_tokens.weight", "language.lm_head.weight"
 
 

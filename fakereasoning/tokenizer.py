@@ -6,6 +6,7 @@ five characters, so that no file or answer can end a sequence or pad it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Protocol
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from fakereasoning.checkpoints import read_json
 from fakereasoning.cpm import OFFICIAL_CPM, CPMTokens
 from fakereasoning.prompts import IMAGE_TOKEN, NANO, OFFICIAL_EVAL_IDS, TAGS, Template, bare_question
 from fdr_bench.errors import MissingExtra, UsageError, WeightsError
 
-FILE = "tokenizer.json"
+FILE, SENTENCEPIECE, PROMPT = "tokenizer.json", "tokenizer.model", "prompt.json"
 PAD, BOS, EOS, UNK = "<pad>", "<s>", "</s>", "<unk>"
 LEAST_VOCABULARY = 4 + len(TAGS) + 256
 """Special tokens, tags and one token for each byte."""
@@ -49,6 +51,9 @@ class Codec(Protocol):
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids; special tokens and `IMAGE_TOKEN` give nothing."""
+
+    def save(self, folder: Path) -> None:
+        """Write what `load_codec` reads into a folder that exists."""
 
 
 class ByteLevelCodec:
@@ -140,6 +145,11 @@ class LlamaCodec:
         # By number: a file may lack the note that these are special.
         return str(self.tokenizer.decode([i for i in ids if i > self.eos], skip_special_tokens=True)).strip()
 
+    def save(self, folder: Path) -> None:
+        """Write tokenizer.json, and the prompt as prompt.json, into a folder that exists."""
+        self.tokenizer.save(str(folder / FILE))
+        (folder / PROMPT).write_text(json.dumps({"ids": self.ids}) + "\n", encoding="utf-8")
+
 
 def train_tokenizer(texts: Iterable[str], *, vocabulary: int = 1024) -> ByteLevelCodec:
     """Train a byte-level BPE (Sennrich et al., ACL 2016; Radford et al., 2019) with the tags as single tokens.
@@ -164,6 +174,35 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary: int = 1024) -> ByteLeve
     return ByteLevelCodec(tokenizer)
 
 
+def load_codec(folder: Path, *, ids: Sequence[int] | None = None) -> ByteLevelCodec | LlamaCodec:
+    """Load the tokenizer of a folder that was written here: the small model's own, or Llama-2's.
+
+    `ids` is Llama's prompt; None: the one that the folder records, or the released inference's where it records none.
+    Raises `WeightsError` where a file is missing or damaged.
+    """
+    prompt = _recorded_prompt(folder) if ids is None else ids
+    try:
+        return load_tokenizer(folder)
+    except WeightsError as small:
+        try:
+            return load_llama_tokenizer(folder, ids=prompt)
+        except WeightsError:
+            raise small from None
+
+
+def _recorded_prompt(folder: Path) -> Sequence[int]:
+    """Return the prompt that a folder records, or the released inference's where it records none.
+
+    Raises `WeightsError` for a prompt.json that is damaged or is not one prompt about one image.
+    """
+    if not (folder / PROMPT).is_file():
+        return OFFICIAL_EVAL_IDS
+    ids = read_json(folder / PROMPT).get("ids")
+    if not isinstance(ids, list) or not all(isinstance(i, int) for i in ids) or ids.count(IMAGE_TOKEN) != 1:
+        raise WeightsError(f"{folder / PROMPT} has no 'ids' of a prompt with one image ({IMAGE_TOKEN}); write it anew")
+    return ids
+
+
 def load_tokenizer(folder: Path, *, template: Template = NANO) -> ByteLevelCodec:
     """Load the tokenizer.json of a small model's folder. Raises `WeightsError` where it is missing or not one."""
     return ByteLevelCodec(_read(folder / FILE), template)
@@ -176,16 +215,16 @@ def load_llama_tokenizer(folder: Path, *, ids: Sequence[int] = OFFICIAL_EVAL_IDS
     """
     if (folder / FILE).is_file():
         tokenizer = _read(folder / FILE)
-    elif (folder / "tokenizer.model").is_file():
+    elif (folder / SENTENCEPIECE).is_file():
         tokenizer = _from_sentencepiece(folder)
     else:
-        raise WeightsError(f"{folder}: no tokenizer. Expected {FILE} or tokenizer.model, the Llama-2 tokenizer")
+        raise WeightsError(f"{folder}: no tokenizer. Expected {FILE} or {SENTENCEPIECE}, the Llama-2 tokenizer")
     codec = LlamaCodec(tokenizer, ids)
     found = CPMTokens.of(codec)
     if found != OFFICIAL_CPM:
         raise WeightsError(
             f"{folder}: this is not the Llama-2 tokenizer: the conclusion has the tokens {found.pattern}, expected "
-            f"{OFFICIAL_CPM.pattern}. Take tokenizer.model from the folder of the released weights"
+            f"{OFFICIAL_CPM.pattern}. Take {SENTENCEPIECE} from the folder of the released weights"
         )
     return codec
 
@@ -222,7 +261,7 @@ def _from_sentencepiece(folder: Path) -> Tokenizer:
         loaded = LlamaTokenizer.from_pretrained(str(folder))
     except ImportError as error:
         raise MissingExtra(
-            f"{folder}: reading tokenizer.model needs sentencepiece and protobuf ({error}). Install both, or put a "
+            f"{folder}: reading {SENTENCEPIECE} needs sentencepiece and protobuf ({error}). Install both, or put a "
             f"{FILE} beside it"
         ) from error
     tokenizer: Tokenizer = loaded.backend_tokenizer

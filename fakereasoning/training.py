@@ -2,7 +2,7 @@
 
 OUT/features/            what frozen towers give, computed once; gone afterwards
 OUT/unfinished…          the state of a training that has not ended; gone afterwards
-OUT/model.safetensors    the weights, with config.json and tokenizer.json
+OUT/model.safetensors    the weights, with config.json, tokenizer.json and, with Llama's tokenizer, prompt.json
 OUT/adapter/             after a training with adapters: these alone, as the official training leaves them
 OUT/card.json            what they are and how they came about; written last
 
@@ -34,7 +34,7 @@ from fakereasoning.recipe import TuneRecipe
 from fakereasoning.records import Record
 from fakereasoning.resuming import Checkpoints
 from fakereasoning.rows import Rows
-from fakereasoning.tokenizer import ByteLevelCodec, Codec, LlamaCodec
+from fakereasoning.tokenizer import Codec
 from fakereasoning.tuning_loop import TuningLoop
 from fdr_bench.errors import RunError
 from fdr_bench.store import Lock, read_json, write_json
@@ -42,7 +42,7 @@ from fdr_bench.training import checkpoint
 from fdr_bench.training.progress import TrainingProgress
 
 FORMAT = 1
-CARD, TOKENIZER = "card.json", "tokenizer.json"
+CARD = "card.json"
 FEATURES, ADAPTER = "features", "adapter"
 PACKAGES = ("fdr-bench", "torch", "transformers", "accelerate", "numpy", "pillow", "safetensors")
 
@@ -89,7 +89,7 @@ def tune(
         progress = stack.enter_context(TrainingProgress(quiet or not driver.is_main_process))
         rows = Rows(records, codec, model.config, recipe)
         side, pad = model.config.image_size, model.config.pad_to_square
-        images = TrainingImages(rows.files, side, pad=pad, threads=threads or 1)
+        images = TrainingImages(rows.files, side, pad=pad, threads=torch.get_num_threads())
         identity = _identity(model, rows, images, recipe, seed)
         if (finished := _finished(out, identity, resume)) is not None:
             return finished
@@ -114,6 +114,8 @@ def tune(
 
 def _identity(model: FakeReasoning, rows: Rows, images: TrainingImages, recipe: TuneRecipe, seed: int) -> str:
     """Return the sha256 that tells whether a saved state or a finished folder is of this training."""
+    # What is asked is told by the rows.
+    told = {name: value for name, value in recipe.to_json().items() if name != "questions"}
     digest = hashlib.sha256()
     for name, tensor in sorted(model.stored_tensors().items()):
         digest.update(name.encode() + tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -123,7 +125,7 @@ def _identity(model: FakeReasoning, rows: Rows, images: TrainingImages, recipe: 
             "initial": digest.hexdigest(),
             "rows": rows.digest(),
             "images": images.fingerprint(),
-            "recipe": recipe.to_json(),
+            "recipe": told,
             "seed": seed,
         }
     )
@@ -203,7 +205,8 @@ def _run(loop: TuningLoop, checkpoints: Checkpoints, every: float, progress: Tra
 
     def report(loop: TuningLoop) -> None:
         done = loop.in_epoch or loop.batches.steps
-        progress.step((loop.position - 1) // loop.batches.steps + 1, loop.pace.fraction, sum(loop.sums) / done, None)
+        epoch = (loop.position - 1) // loop.batches.steps + 1
+        progress.step(loop.position, loop.pace.fraction, epoch=epoch, loss=sum(loop.sums) / done)
 
     def save(elapsed: float) -> None:
         nonlocal saved, shown
@@ -240,8 +243,7 @@ def _finish(
         trained = FakeReasoning.empty(model.config)
         trained.load_tensors(state, f"the training in {out}")
         trained.save_pretrained(out, dtype=dtype)
-        if isinstance(codec, ByteLevelCodec | LlamaCodec):
-            codec.tokenizer.save(str(out / TOKENIZER))
+        codec.save(out)
         parameters = sum(parameter.numel() for parameter in trained.parameters())
         write_json(out / CARD, {"format": FORMAT, "parameters": parameters, **facts})
     driver.wait_for_everyone()

@@ -5,15 +5,19 @@ These names are what a plugin author imports; everything else is internal.
 
 from fdr_bench.errors import DataError, FDRBenchError, ImageError, PluginError, WeightsError
 from fdr_bench.types import (
+    AnswerView,
     CenterCrop,
     Detector,
     DetectorCard,
     DropOdd,
     FileMetadata,
+    OpenCVResize,
     Prediction,
     Preset,
+    Reflect,
     Resize,
     Sample,
+    TensorResize,
     Tile,
     TrainedOn,
     View,
@@ -23,6 +27,7 @@ from fdr_bench.types import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "AnswerView",
     "CenterCrop",
     "DataError",
     "Detector",
@@ -31,11 +36,14 @@ __all__ = [
     "FDRBenchError",
     "FileMetadata",
     "ImageError",
+    "OpenCVResize",
     "PluginError",
     "Prediction",
     "Preset",
+    "Reflect",
     "Resize",
     "Sample",
+    "TensorResize",
     "Tile",
     "TrainedOn",
     "View",

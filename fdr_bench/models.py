@@ -15,8 +15,11 @@ from fdr_bench.engines import Model
 from fdr_bench.errors import PluginError, UsageError
 from fdr_bench.model_spec import ModelSpec
 from fdr_bench.store import Row
-from fdr_bench.types import DetectorCard, DetectorFactory, Preset, SetBaseline, TrainedOn
+from fdr_bench.types import AnswerView, DetectorCard, DetectorFactory, Preset, SetBaseline, TrainedOn
 from fdr_bench.weights_card import read_card
+
+TRAINED = "trained"
+"""The view of a folder of `fdr-bench train`: the one that its card has."""
 
 
 class Candidate(NamedTuple):
@@ -100,7 +103,7 @@ def resolve_model(
     """
     card = candidate.factory.card
     is_baseline = hasattr(candidate.factory, "predict_set")
-    trained = _trained(Path(brought)) if brought else None
+    trained = _trained(Path(brought), card) if brought else None
     paths: Mapping[str, Path]
     if brought and trained:
         name: str | None = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(brought).resolve().name) or "weights"
@@ -143,21 +146,26 @@ def resolve_model(
         label=label,
         target=candidate.target,
         preset=None if trained else name,
-        view=None if trained else candidate.view,
+        view=None if trained and candidate.view == TRAINED else candidate.view,
         device=device,
         weights={role: str(path) for role, path in paths.items()},
     )
     return Resolved(label, entry, model, None, key)
 
 
-def _trained(path: Path) -> Preset | None:
-    """Return what the card of a folder of `fdr-bench train` says, as a preset; None for anything else."""
+def _trained(path: Path, detector: DetectorCard) -> Preset | None:
+    """Return what the card of a folder of `fdr-bench train` says, as a preset; None for anything else.
+
+    Its views are the one it was trained with and the detector's ways of answering.
+    """
     if not (path / "card.json").is_file():
         return None
     card = read_card(path)
     told = card.trained_on or {}
     trained_on = TrainedOn(dataset=told["dataset"], generators=tuple(told.get("generators", ()))) if told else None
-    return Preset(trained_on=trained_on, parameters=card.parameters, views={"trained": card.view})
+    views = {name: view for preset in detector.presets.values() for name, view in preset.views.items()}
+    ways = {name: view for name, view in views.items() if isinstance(view, AnswerView)}
+    return Preset(trained_on=trained_on, parameters=card.parameters, views={TRAINED: card.view} | ways)
 
 
 def content_hash(content: Any) -> str:

@@ -89,9 +89,13 @@ class Resize:
 
 @dataclass(frozen=True, slots=True)
 class CenterCrop:
-    """Cut `size` × `size` from the middle; shorter sides are padded with black first."""
+    """Cut `size` × `size` from the middle; shorter sides are padded with black first, the odd pixel last.
+
+    What is cut off an odd difference on the left and above is the even half (torchvision), or rounded down.
+    """
 
     size: int
+    half: Literal["even", "down"] = "even"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +110,52 @@ class DropOdd:
     """Drop the last row and column where a side is odd."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reflect:
+    """Mirror the image about its outermost pixels until both sides reach `size`, the image staying in the middle."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCVResize:
+    """Resize to (height, width) as OpenCV does on 8 bits: without antialiasing, and to its very levels.
+
+    An int is the longer side (ratio kept, other side rounded, a half to the even integer).
+    """
+
+    size: int | tuple[int, int]
+    filter: Literal["bilinear", "bicubic"] = "bilinear"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorResize:
+    """Resize the values after /255 to (height, width), bilinearly, as torchvision resizes tensors: the last step."""
+
+    size: tuple[int, int]
+    antialias: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """Preprocessing as data: geometric steps on 8-bit RGB, then /255, minus mean, over std (per channel)."""
+    """Preprocessing as data: geometric steps on 8-bit RGB, then over `divisor`, minus mean, over std (per channel).
 
-    steps: tuple[Resize | CenterCrop | Tile | DropOdd, ...] = ()
+    `order` is that of the channels which the network gets, and of `mean` and `std`.
+    """
+
+    steps: tuple[Resize | CenterCrop | Tile | DropOdd | Reflect | OpenCVResize | TensorResize, ...] = ()
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    order: Literal["rgb", "bgr"] = "rgb"
+    divisor: float = 255.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerView(View):
+    """A view that also says how a detector that reasons answers; it goes with any weights of that detector."""
+
+    settings: Mapping[str, str | float] = field(default_factory=dict)
+    """By names of the detector's own; what is not named is as usual."""
 
 
 # ---------------------------------------------------------------- detectors
@@ -123,6 +166,7 @@ class Prediction:
     """What a detector says of one image.
 
     `score` is P(fake) in [0, 1]; `verdict` only where the model states one in words. Both None: unparsed.
+    `score_source` says how the score was read; it ends in "-forced" where the model's text did not come there itself.
     """
 
     score: float | None = None
@@ -171,7 +215,11 @@ class Preset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorCard:
-    """Facts about a detector, readable without loading it. `version` changes whenever its predictions may."""
+    """Facts about a detector, readable without loading it. `version` changes whenever its predictions may.
+
+    `reasons` says that it answers in words: its verdict is what it calls an image, and an answer without one a failure,
+    whatever the score.
+    """
 
     name: str
     paper: str

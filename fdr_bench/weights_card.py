@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fdr_bench.errors import WeightsError
-from fdr_bench.types import CenterCrop, DropOdd, Resize, Tile, View
+from fdr_bench.types import CenterCrop, DropOdd, OpenCVResize, Reflect, Resize, TensorResize, Tile, View
 from fdr_bench.weights import packaged_path
 
 FORMAT = 1
-STEPS: dict[str, type[Any]] = {"resize": Resize, "center_crop": CenterCrop, "tile": Tile, "drop_odd": DropOdd}
+STEPS: dict[str, type[Any]] = {
+    "resize": Resize,
+    "center_crop": CenterCrop,
+    "tile": Tile,
+    "drop_odd": DropOdd,
+    "reflect": Reflect,
+    "opencv_resize": OpenCVResize,
+    "tensor_resize": TensorResize,
+}
 _NAMES = {kind: name for name, kind in STEPS.items()}
 
 
@@ -68,7 +76,7 @@ def packaged_card(place: str) -> Mapping[str, Any]:
 def view_to_json(view: View) -> dict[str, Any]:
     """Return a view as JSON data: {"steps": [{"step": "center_crop", "size": 224}, …], "mean": […], "std": […]}."""
     steps = [{"step": _NAMES[type(step)], **asdict(step)} for step in view.steps]
-    return {"steps": steps, "mean": list(view.mean), "std": list(view.std)}
+    return {**asdict(view), "steps": steps, "mean": list(view.mean), "std": list(view.std)}
 
 
 def view_from_json(told: Mapping[str, Any]) -> View:
@@ -79,4 +87,8 @@ def view_from_json(told: Mapping[str, Any]) -> View:
         kind = STEPS[str(keywords.pop("step"))]
         steps.append(kind(**keywords))
     (m0, m1, m2), (s0, s1, s2) = told["mean"], told["std"]
-    return View(steps=tuple(steps), mean=(m0, m1, m2), std=(s0, s1, s2))
+    # Older cards have neither: their networks get RGB over 255.
+    order, divisor = told.get("order", "rgb"), float(told.get("divisor", 255))
+    if order not in ("rgb", "bgr"):
+        raise ValueError(f"the order of the channels is {order!r}; expected 'rgb' or 'bgr'")
+    return View(steps=tuple(steps), mean=(m0, m1, m2), std=(s0, s1, s2), order=order, divisor=divisor)

@@ -23,12 +23,13 @@ ALLOWED_FROM_THE_HARNESS = {
     "fakereasoning": {"", "types", "errors", "images", "weights", "weights_card", "training", "metrics"},
     "leaderboards": {"", "types", "errors", "store"},
 }
-# Programs beside the detectors, run as python -m …: they read datasets and write folders, as the trainer does.
-ALLOWED_FOR_PROGRAMS = {"data", "store"}
+# Programs beside the detectors, run as python -m …: they read datasets, write folders and talk, as the trainer does.
+ALLOWED_FOR_PROGRAMS = {"data", "store", "terminal", "explanation"}
 PROGRAMS = (
     "baselines.train_",
-    *(f"fakereasoning.{name}" for name in ("__main__", "ablations", "pipeline", "records", "scene_questions")),
-    *(f"fakereasoning.{name}" for name in ("adapters", "frozen", "resuming", "stage1", "statements", "training")),
+    *(f"fakereasoning.{name}" for name in ("__main__", "ablations", "examples", "pipeline", "records")),
+    *(f"fakereasoning.{name}" for name in ("adapters", "frozen", "resuming", "scene_questions", "stage1")),
+    *(f"fakereasoning.{name}" for name in ("statements", "training")),
 )
 
 

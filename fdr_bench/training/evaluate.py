@@ -52,9 +52,15 @@ def evaluate(network: nn.Module, images: ImageSet, view: View, device: torch.dev
 
 
 def normalised(pixels: Pixels, view: View, device: torch.device) -> torch.Tensor:
-    """Return (x / 255 - mean) / std as float32 (B, 3, H, W) of uint8 (B, H, W, 3), in channels-last memory."""
+    """Return (x / 255 - mean) / std as float32 (B, 3, H, W) of uint8 RGB (B, H, W, 3), in channels-last memory.
+
+    The order of the channels and the number in the place of 255 are the view's.
+    """
     import torch
 
     mean = torch.tensor(view.mean, device=device)
     std = torch.tensor(view.std, device=device)
-    return ((torch.from_numpy(pixels).to(device).float() / 255 - mean) / std).permute(0, 3, 1, 2)
+    values = torch.from_numpy(pixels).to(device).float() / view.divisor
+    if view.order == "bgr":
+        values = values.flip(-1)
+    return ((values - mean) / std).permute(0, 3, 1, 2)

@@ -217,7 +217,8 @@ def _run(loop: Loop, path: Path, identity: str, every: float, progress: Training
     def report(loop: Loop) -> None:
         known = loop.best_validation
         accuracy = None if known is None else known.accuracy
-        progress.step(loop.epoch + 1, loop.pace.fraction, loop.loss_sum / loop.step, accuracy)
+        number, loss = loop.epoch * loop.steps + loop.step, loop.loss_sum / loop.step
+        progress.step(number, loop.pace.fraction, epoch=loop.epoch + 1, loss=loss, accuracy=accuracy)
 
     def save() -> None:
         nonlocal saved, shown

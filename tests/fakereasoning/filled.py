@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,15 @@ from fakereasoning.config import FakeReasoningConfig
 from fakereasoning.model import FakeReasoning
 from fakereasoning.official import from_official
 from fakereasoning.official_names import FUSION, source
+from tests.goldens import folders
 from tests.goldens.fill import fill_state
 
-GOLDENS = Path(__file__).parents[1] / "goldens"
-FOLDERS = [GOLDENS, *(Path(name) for name in [os.environ.get("FDR_BENCH_GOLDENS")] if name)]
 _UNUSED = ("pretraining_tp", "use_cache", "rope_theta")  # rope_theta is Llama's usual 10,000
 
 
 def fixtures(name: str) -> list[Path]:
     """Return the places of a fixture: tests/goldens, and the folder that FDR_BENCH_GOLDENS names where it has it."""
-    return [path for folder in FOLDERS if (path := folder / f"fakereasoning_{name}.json").is_file()]
+    return [path for folder in folders() if (path := folder / f"fakereasoning_{name}.json").is_file()]
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -60,6 +58,13 @@ def filled_config(figures: Mapping[str, Any]) -> FakeReasoningConfig:
         select_layer=told["multimodal"]["mm_vision_select_layer"],
         max_length=told["multimodal"]["tokenizer_model_max_length"],
     )
+
+
+def write_config(folder: Path, figures: Mapping[str, Any], **changes: Any) -> None:
+    """Write the tiny fixture's config.json as the official code does; its towers are those of `filled_config`."""
+    # The released code knows ViT-L/14 alone.
+    told = figures["config"]["language_model"] | figures["config"]["multimodal"] | {"mm_hidden_size": 1024} | changes
+    (folder / "config.json").write_text(json.dumps(told))
 
 
 def filled_state(figures: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,20 +13,23 @@ import pytest
 import torch
 
 from fakereasoning import answering
-from fakereasoning.answering import Answerer, calibrate_folder, load, rows_at_once
+from fakereasoning.answering import Answerer, load, rows_at_once
+from fakereasoning.calibrating import calibrate_folder
 from fakereasoning.calibration import read_temperature
 from fakereasoning.config import size
 from fakereasoning.detector import RELEASED, SHIPPED, FakeReasoning, card_facts
 from fakereasoning.generation import Generated, score_of
 from fakereasoning.model import FakeReasoning as Model
 from fakereasoning.pixels import normalised, squared
+from fakereasoning.tokenizer import LlamaCodec
 from fdr_bench.errors import ImageError, UsageError, WeightsError
 from fdr_bench.models import Candidate, resolve_model
 from fdr_bench.selftest import DETECTOR_CHECKS, run_selftest
 from fdr_bench.types import Dataset, Sample
-from fdr_bench.weights import locate, packaged_path, resolve_preset
+from fdr_bench.weights import digest, locate, packaged_path, resolve_preset
 from tests.baselines.made import picture
-from tests.fakereasoning import small
+from tests.fakereasoning import small, spoken
+from tests.fakereasoning.test_tokenizer import llama
 
 SAID = small.answer("red", "fake")
 
@@ -111,10 +115,10 @@ def test_calibrating_a_folder_writes_what_its_answers_say(folder, tmp_path):
     records = small.records(tmp_path / "pictures", 8)
     samples = [Sample(id=record.id, image=record.image, label=record.label) for record in records]
     dataset = Dataset(name="val", spec="folders:val", samples=samples, fingerprint="f")
-    seen: list[int] = []
-    found = calibrate_folder(place, dataset, figure=tmp_path / "diagram.html", advance=seen.append)
-    assert read_temperature(place) == found.temperature and sum(seen) == 8
-    assert found.fitted_on == {"dataset": "val", "fingerprint": "f", "n": 8, "n_fake": 4}
+    found = calibrate_folder(place, dataset, figure=tmp_path / "diagram.html", quiet=True)
+    assert read_temperature(place) == found.temperature
+    told = {"dataset": "val", "fingerprint": "f", "n": 8, "n_fake": 4}
+    assert found.fitted_on == told | {"weights": digest([place / "model.safetensors"])}
     assert "plotly" in (tmp_path / "diagram.html").read_text()
 
 
@@ -134,9 +138,20 @@ def test_an_image_that_no_memory_would_hold_as_a_square_is_refused(folder):
         detector(folder).predict([picture(1, 20_000)])
 
 
-def test_there_are_no_views_to_choose(folder):
-    with pytest.raises(UsageError, match="no view 'crop'"):
-        FakeReasoning(weights={"weights": folder}, view="crop")
+def test_views_are_ways_of_answering_and_no_others(folder):
+    with pytest.raises(UsageError, match=r"no view 'sample'\. Did you mean 'sampled'\? Views: greedy, sampled,"):
+        FakeReasoning(weights={"weights": folder}, view="sample")
+    with pytest.raises(UsageError, match="has one prompt"):
+        FakeReasoning(weights={"weights": folder}, view="matched-prompt")
+    images = [picture(40 + seed, 30, seed) for seed in range(4)]
+    greedy, sampled, unbiased = (
+        [each.raw for each in FakeReasoning(weights={"weights": folder}, view=view).predict(images)]
+        for view in ("greedy", "sampled", "no-bias")
+    )
+    assert greedy == [each.raw for each in detector(folder).predict(images)]
+    assert sampled != greedy and unbiased != greedy
+    again = FakeReasoning(weights={"weights": folder}, view="sampled")
+    assert again.predict(images[2:3])[0].raw == sampled[2]
 
 
 # ---------------------------------------------------------------- weights
@@ -154,6 +169,21 @@ def test_a_folder_trained_here_is_a_model_of_its_own_name(folder):
         view=resolved.model.view,
     )
     assert made.predict([]) == []
+
+
+def test_a_folder_trained_here_takes_the_detectors_ways_of_answering_and_keeps_their_predictions_apart(folder):
+    keys = set()
+    for view in (None, "sampled", "no-bias"):
+        candidate = Candidate("fakereasoning", "fakereasoning", FakeReasoning, None, view)
+        resolved = resolve_model(candidate, "official", str(folder), "cpu", "")
+        assert resolved.model is not None and resolved.model.view == view
+        assert resolved.label == "fakereasoning@weights" + (f":{view}" if view else "")
+        assert resolved.entry["view"] == (view or "trained")
+        keys.add(resolved.key)
+    assert len(keys) == 3
+    trained = Candidate("fakereasoning", "fakereasoning", FakeReasoning, None, "trained")
+    resolved = resolve_model(trained, "official", str(folder), "cpu", "")
+    assert resolved.model is not None and resolved.model.view is None and resolved.key in keys
 
 
 def test_missing_weights_say_how_to_get_them(monkeypatch, tmp_path):
@@ -182,8 +212,10 @@ def test_what_is_no_weights_folder_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(WeightsError, match="no tokenizer"):
         load(tmp_path)
+    (tmp_path / "config.json").unlink()
     (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(WeightsError, match="LoRA run without its base"):
+    command = f"python -m fakereasoning convert {tmp_path} --base BASE --out OUT"
+    with pytest.raises(WeightsError, match=f"LoRA run without its base model.*{re.escape(command)}"):
         load(tmp_path)
 
 
@@ -203,11 +235,17 @@ def test_shipped_weights_are_of_this_detector_and_small_enough():
 
 def test_batches_are_as_large_as_the_memory_for_keys_and_values_allows():
     with torch.device("meta"):
-        nano, large = Model(size("nano")), Model(size("llava-1.5-13b"))
+        nano, middle, large = Model(size("nano")), Model(size("llava-1.5-7b")), Model(size("llava-1.5-13b"))
+    llama_codec = LlamaCodec(llama())
     # 2 · 4 blocks · 192 values · 512 positions · 4 bytes are 3.1 MB a row: of a gigabyte more than are of use.
-    assert rows_at_once(nano) == answering.ROWS["cpu"]
-    # 2 · 40 blocks · 5120 values · 2048 positions · 4 bytes are 3.4 GB a row.
-    assert rows_at_once(large) == 1
+    assert rows_at_once(Answerer(nano, spoken.codec())) == answering.ROWS["cpu"]
+    # 76 ids and 576 tokens of the image with 512 more take room for 1280 positions: by 2 · 40 blocks · 5120 values and
+    # 4 bytes 2.1 GB a row.
+    assert rows_at_once(Answerer(large, llama_codec)) == 1
+    # With 200 more it is room for 896, which by 2 · 32 blocks · 4096 values and 2 bytes are 0.47 GB a row.
+    assert rows_at_once(Answerer(middle.bfloat16(), llama_codec, max_new_tokens=200)) == 2
+    # No more is written than the model's 2048 positions hold: 1.07 GB, the whole of what there is.
+    assert rows_at_once(Answerer(middle, llama_codec, max_new_tokens=1_000_000)) == 1
 
 
 def test_an_answer_to_no_images_is_empty(folder):

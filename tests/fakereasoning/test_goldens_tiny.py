@@ -18,6 +18,7 @@ from fakereasoning.official_names import source
 from fakereasoning.pixels import normalised, squared
 from fakereasoning.prompts import IMAGE_TOKEN, OFFICIAL_EVAL_IDS, OFFICIAL_TRAIN_IDS
 from tests.fakereasoning.filled import filled_model, fixtures, noise, read, sampled
+from tests.goldens import images_of
 
 pytestmark = pytest.mark.goldens
 CASES = ("single", "batch")
@@ -50,7 +51,7 @@ def golden(request: pytest.FixtureRequest) -> Golden:
     figures = read(request.param)
     model = filled_model(figures)
     model.set_trainable(["projectors", "fusion", "language"])
-    return Golden(figures, model, request.param.parent / "images")
+    return Golden(figures, model, images_of(request.param))
 
 
 def inputs(golden: Golden, case: str) -> Inputs:

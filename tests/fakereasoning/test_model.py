@@ -212,7 +212,8 @@ def test_features_that_lack_what_the_fusion_reads_are_refused() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-3), (torch.float16, 0.1), (torch.bfloat16, 0.6)])
+# A processor's logits, of a deviation of 1, are in half precision up to 0.019 and 0.082 from those in float32.
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-3), (torch.float16, 0.06), (torch.bfloat16, 0.25)])
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_a_gpu_gives_the_logits_of_the_processor(fusion: Fusion, dtype: torch.dtype, tolerance: float) -> None:
     model = tiny_model(fusion)

@@ -25,12 +25,18 @@ from fakereasoning.official_names import CLIP, CLIP_COPY, DINO, FUSION
 from fdr_bench.errors import UsageError, WeightsError
 from tests.fakereasoning.filled import filled_config, filled_state, fixtures, read
 
-FIGURES = read(fixtures("tiny")[0])
-CONFIG = filled_config(FIGURES)
+Figures = Mapping[str, Any]
+OWN: Figures = read(fixtures("tiny")[0])
 
 
-def test_the_13b_manifest_is_the_official_one() -> None:
-    told = FIGURES["full_size"]
+@pytest.fixture(params=fixtures("tiny"), ids=str)
+def figures(request: pytest.FixtureRequest) -> Figures:
+    return read(request.param)
+
+
+@pytest.mark.goldens
+def test_the_13b_manifest_is_the_official_one(figures: Figures) -> None:
+    told = figures["full_size"]
     manifest = official_manifest(size("llava-1.5-13b"))
     expected = {
         name.replace("{i}", str(i)): tuple(shape) for name, shape, count in told["templates"] for i in range(count)
@@ -52,13 +58,16 @@ def digest(manifest: list[TensorShape]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def test_the_tiny_manifest_is_the_fixtures() -> None:
-    assert dict(official_manifest(CONFIG)) == {name: tuple(shape) for name, shape, _ in FIGURES["manifest"]}
+@pytest.mark.goldens
+def test_the_tiny_manifest_is_the_fixtures(figures: Figures) -> None:
+    manifest = official_manifest(filled_config(figures))
+    assert dict(manifest) == {name: tuple(shape) for name, shape, _ in figures["manifest"]}
 
 
-def test_an_export_is_the_state_it_came_from_without_the_unused_clip() -> None:
-    state = filled_state(FIGURES)
-    exported = export_official(from_official(CONFIG, state, "x"))
+@pytest.mark.goldens
+def test_an_export_is_the_state_it_came_from_without_the_unused_clip(figures: Figures) -> None:
+    state = filled_state(figures)
+    exported = export_official(from_official(filled_config(figures), state, "x"))
     expected = {name: value for name, value in state.items() if not name.startswith(CLIP_COPY)}
     assert exported.keys() == expected.keys()
     assert all(torch.equal(exported[name], expected[name]) for name in expected)
@@ -82,9 +91,7 @@ def written(**changes: Any) -> dict[str, Any]:
         "eos_token_id": 2,
         "pad_token_id": 0,
     }
-    return (
-        language | {"model_type": "llava_llama"} | FIGURES["config"]["multimodal"] | {"mm_hidden_size": 1024} | changes
-    )
+    return language | {"model_type": "llava_llama"} | OWN["config"]["multimodal"] | {"mm_hidden_size": 1024} | changes
 
 
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -120,7 +127,7 @@ def test_an_official_config_that_says_something_else_is_refused(changes: dict[st
 
 
 def test_the_config_beside_the_weights_is_read(tmp_path: Path) -> None:
-    save_file(filled_state(FIGURES), tmp_path / "model.safetensors")
+    save_file(filled_state(OWN), tmp_path / "model.safetensors")
     with pytest.raises(WeightsError, match=r"there is no .*config\.json"):
         load_official(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(written()))

@@ -36,6 +36,7 @@ def test_the_official_recipe_has_the_published_numbers():
     assert (recipe.precision, recipe.gradient_checkpointing) == ("bf16", True)
     assert set(recipe.trainable) == {"projectors", "fusion", "language"}
     assert (recipe.cpm_weight, recipe.cpm_temperature, recipe.cpm_semantics) == (1.0, 10.0, "official")
+    assert recipe.questions == "recorded"
 
 
 def test_adapters_of_the_official_rank_have_as_many_parameters_as_published():
@@ -63,6 +64,7 @@ def test_the_launcher_configuration_wraps_blocks_that_the_model_has():
         ({"trainable": ["vision"]}, "trainable has 'vision'"),
         ({"rates": {"lm": 1e-3}}, "rates has 'lm'"),
         ({"precision": "fp8"}, "precision has 'fp8'"),
+        ({"questions": "record"}, "Did you mean 'recorded'"),
         ({"stages": ["CONCLUSIONS"]}, "Did you mean 'CONCLUSION'"),
         ({"trainable": []}, "trains no part"),
         ({"trainable": ["fusion"], "lora": {}}, "without 'language'"),
@@ -74,7 +76,16 @@ def test_the_launcher_configuration_wraps_blocks_that_the_model_has():
         ({"lr": -1.0}, "lr is -1"),
         ({"held_out": 1.0}, "held_out 1.0"),
         ({"pack": True}, "set cpm_weight to 0"),
-        ({"epochs": "many"}, "another kind"),
+        ({"epochs": "many"}, 'epochs is "many"; expected a number'),
+        ({"batch": 2.5}, r"batch is 2\.5; expected a whole number"),
+        ({"batch": True}, "batch is true; expected a whole number"),
+        ({"clip": "1"}, 'clip is "1"; expected a number or null'),
+        ({"epochs": float("inf")}, "epochs is Infinity"),
+        ({"trainable": "clip"}, 'trainable is "clip"; expected a list of text'),
+        ({"betas": [0.9]}, r"betas is \[0\.9\]; expected a list of 2 numbers"),
+        ({"rates": {"clip": "x"}}, "rates is .* values are each a number"),
+        ({"lora": 4}, "lora is 4; expected an object of its fields or null"),
+        ({"lora": {"targets": "q_proj"}}, 'targets is "q_proj"; expected a list of text'),
     ],
 )
 def test_a_mistake_in_a_recipe_is_named(content, message):
@@ -87,6 +98,9 @@ def test_an_unknown_recipe_is_named_with_the_nearest(tmp_path):
         read_recipe("nanno")
     (tmp_path / "mine.json").write_text("[]")
     with pytest.raises(UsageError, match="no JSON object"):
+        read_recipe(str(tmp_path / "mine.json"))
+    (tmp_path / "mine.json").write_text('{"tune": 3}')
+    with pytest.raises(UsageError, match="has 3 as 'tune'"):
         read_recipe(str(tmp_path / "mine.json"))
 
 

@@ -5,13 +5,15 @@ import json
 import pytest
 import torch
 
-from fakereasoning.prompts import IGNORE, IMAGE_TOKEN, QUESTION
+from fakereasoning.prompts import IGNORE, IMAGE_TOKEN, OFFICIAL_TRAIN_IDS, QUESTION
 from fakereasoning.records import Encoded, Record, collate, encode, read_records, tokenizer_texts
+from fakereasoning.tokenizer import LlamaCodec
 from fdr_bench.data import open_dataset
 from fdr_bench.data.files import FileImage
 from fdr_bench.errors import DataError, UsageError
 from tests.data.trees import PNG, grow
 from tests.fakereasoning.spoken import answer, codec
+from tests.fakereasoning.test_tokenizer import llama
 
 SCENES = "scenes:train?size=32&n=6"
 
@@ -101,6 +103,14 @@ def test_what_is_learnt_is_the_answer_and_eos_token_by_token(question):
     assert labels == [IGNORE] * start + expected[start:]
     assert codec().decode(labels[start : start + 1]) == "<SUMMARY>"
     assert labels[-1] == codec().eos
+
+
+def test_with_llamas_tokenizer_labels_begin_and_end_as_in_the_official_training():
+    ids, labels = encode(record(), LlamaCodec(llama(), OFFICIAL_TRAIN_IDS))
+    assert ids[:77] == list(OFFICIAL_TRAIN_IDS)
+    # The first label is " <" of the first tag, the last one eos.
+    assert labels[:77] == [IGNORE] * 77 and labels[77:] == ids[77:]
+    assert (labels[77], labels[-1], labels[77:].count(2)) == (529, 2, 1)
 
 
 def test_a_long_record_is_cut_at_the_right():

@@ -228,7 +228,7 @@ def test_a_recipe_survives_json_and_names_what_cannot_be():
         ({"cross_weight": 0, "intra_weight": 0}, "no loss"),
         ({"batch": 1}, "at least 2"),
         ({"epoch": 3}, "Did you mean 'epochs'"),
-        ({"temperature": "warm"}, "another kind"),
+        ({"temperature": "warm"}, 'temperature is "warm"; expected a number'),
     ):
         with pytest.raises(UsageError, match=message):
             FaclRecipe.from_json(wrong)

@@ -40,15 +40,16 @@ def test_a_saved_model_comes_back_bit_by_bit(tmp_path: Path, fusion: Fusion, ste
     assert torch.equal(logits(loaded), logits(model))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_every_precision_is_saved_loaded_and_run(tmp_path: Path, dtype: torch.dtype) -> None:
+# Measured: 0, 0.0044 and 0.047, of logits with a deviation of 1.
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 0), (torch.float16, 0.015), (torch.bfloat16, 0.15)])
+def test_every_precision_is_saved_loaded_and_run(tmp_path: Path, dtype: torch.dtype, tolerance: float) -> None:
     model = tiny_model(stem="convolutions")
     model.save_pretrained(tmp_path, dtype=dtype)
     stored = load_file(tmp_path / "model.safetensors")
     assert {tensor.dtype for tensor in stored.values() if tensor.is_floating_point()} == {dtype}
     loaded = FakeReasoning.from_pretrained(tmp_path)
     assert loaded.dtype == dtype
-    torch.testing.assert_close(logits(loaded).float(), logits(model), rtol=0.1, atol=0.6)
+    torch.testing.assert_close(logits(loaded).float(), logits(model), rtol=0, atol=tolerance)
     # Half a precision on disk, and all of it in use.
     full = FakeReasoning.from_pretrained(tmp_path, dtype=torch.float32)
     assert all(torch.equal(tensor, stored[name].to(tensor.dtype)) for name, tensor in full.stored_tensors().items())

@@ -12,6 +12,7 @@ from fakereasoning.tokenizer import (
     LEAST_VOCABULARY,
     ByteLevelCodec,
     LlamaCodec,
+    load_codec,
     load_llama_tokenizer,
     load_tokenizer,
     train_tokenizer,
@@ -217,6 +218,30 @@ def test_a_tokenizer_that_is_not_llamas_is_refused(tmp_path):
         load_llama_tokenizer(tmp_path)
     with pytest.raises(WeightsError, match=r"tokenizer\.json or tokenizer\.model"):
         load_llama_tokenizer(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("ids", [OFFICIAL_EVAL_IDS, OFFICIAL_TRAIN_IDS])
+def test_a_written_folder_records_its_prompt_and_another_may_take_its_place(tmp_path, ids):
+    LlamaCodec(llama(), ids).save(tmp_path)
+    assert load_codec(tmp_path).prompt() == list(ids)
+    assert load_codec(tmp_path, ids=OFFICIAL_TRAIN_IDS).prompt() == list(OFFICIAL_TRAIN_IDS)
+    assert load_codec(tmp_path).encode("<CONCLUSION>") == [529, *OFFICIAL_CPM.pattern[:5]]
+
+
+def test_a_folder_without_a_prompt_has_the_released_inferences(llama_folder):
+    assert load_codec(llama_folder).prompt() == list(OFFICIAL_EVAL_IDS)
+
+
+def test_a_small_models_folder_has_its_own_tokenizer_whatever_prompt_is_asked_for(tmp_path):
+    codec().save(tmp_path)
+    assert load_codec(tmp_path, ids=OFFICIAL_TRAIN_IDS).prompt() == codec().prompt()
+
+
+@pytest.mark.parametrize("content", ["{}", '{"ids": [1, 2]}', '{"ids": ["-200"]}', '{"ids": -200}', "no json"])
+def test_a_damaged_prompt_is_named(llama_folder, content):
+    (llama_folder / "prompt.json").write_text(content)
+    with pytest.raises(WeightsError, match=r"prompt\.json"):
+        load_codec(llama_folder)
 
 
 def test_a_prompt_has_exactly_one_image():

@@ -19,9 +19,9 @@ from PIL import Image
 from fakereasoning.answering import Answerer, load, rows_at_once
 from fakereasoning.config import size
 from fakereasoning.detector import SHIPPED
-from fakereasoning.generation import OFFICIAL_TEMPERATURE, OFFICIAL_TOP_K
 from fakereasoning.model import FakeReasoning
 from fakereasoning.pixels import normalised, squared
+from fakereasoning.released import OFFICIAL_TEMPERATURE, OFFICIAL_TOP_K
 from fakereasoning.tokenizer import LEAST_VOCABULARY, train_tokenizer
 from fdr_bench.cli_options import cores
 from fdr_bench.data import open_dataset
@@ -57,7 +57,7 @@ def measure(images: int, rounds: int, *, device: str = "cpu", threads: int | Non
 
 def _measured(images: int, rounds: int, device: str) -> Iterator[str]:
     answerer, which = _answerer(device)
-    batch = rows_at_once(answerer.model)
+    batch = rows_at_once(answerer)
     count = max(images, batch)
     shown = _images(count)
     # One image at a time takes long: an eighth of the images tells its speed as well.

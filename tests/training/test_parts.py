@@ -124,8 +124,9 @@ def test_the_better_validation_has_the_higher_accuracy_and_then_the_lower_loss()
     assert not Validation(0.9, 0.5, 10).better_than(Validation(0.9, 0.5, 10))
 
 
-def test_the_trainers_tensor_is_the_detectors():
-    view = View(steps=(CenterCrop(8),), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+@pytest.mark.parametrize("rest", [{}, {"order": "bgr"}, {"order": "bgr", "divisor": 100.0}])
+def test_the_trainers_tensor_is_the_detectors(rest):
+    view = View(steps=(CenterCrop(8),), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), **rest)
     image = decode(sample(0, fake=True, side=10).image.read(), "x").pixels
     ours = normalised(Geometry(view)(image)[None], view, torch.device("cpu"))
     assert ours[0].numpy() == pytest.approx(apply_view(view, image), abs=1e-6)
