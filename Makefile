@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Pinned and first: a bare "torch" may pull gigabytes of CUDA.
 TORCH ?= torch==2.13.0
 
-.PHONY: bench test slow speed check install weights train-fakereasoning clean
+.PHONY: bench test slow goldens speed check install weights train-fakereasoning clean
 
 bench: install
 	$(BIN)/fdr-bench run --models all
@@ -16,6 +16,10 @@ test: install
 
 slow: install
 	$(BIN)/pytest -m "slow and not gpu"
+
+# Agreement with the authors' code, the largest networks (up to 900 million parameters) included.
+goldens: install
+	OMP_NUM_THREADS=2 $(BIN)/pytest -m goldens
 
 speed: install
 	$(BIN)/python -m tests.speed

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import shutil
+import tempfile
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,10 +20,24 @@ from fdr_bench.errors import WeightsError
 
 SHOWN = 5
 
+MOST_UNPACKED = 20
+"""How many times a zipped checkpoint may outgrow its zip: weights shrink by a tenth, what shrinks more is none."""
 
-def read_checkpoint(path: Path) -> Mapping[str, object]:
+CONVERSION = "Load it where you trust it, and save its state_dict() instead."
+
+# What safetensors and zips raise where bytes are damaged, beside Python's own errors.
+_DAMAGED = (SafetensorError, zipfile.BadZipFile, zlib.error)
+
+
+def read_checkpoint(
+    path: Path, *, inert: Mapping[str, type] | None = None, conversion: str = CONVERSION
+) -> Mapping[str, object]:
     """Return what a .safetensors, .pth or .pt file holds: a dict of tensors, perhaps inside other dicts.
 
+    A zip whose only member is a .pth or .pt file is read as that file.
+    `inert` names the classes, known to be harmless, of which it may hold objects beside its tensors, with the class
+    that is made instead: {"argparse.Namespace": Namespace}. One that derives from dict is stood for by OrderedDict.
+    `conversion` is what to do with a file that holds other objects.
     Raises `WeightsError` where the file cannot be read, or could only be read by running code that it brings
     (a pickled module, a TorchScript archive).
     """
@@ -29,16 +46,17 @@ def read_checkpoint(path: Path) -> Mapping[str, object]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        with warnings.catch_warnings():
+        allowed = [(kind, name) for name, kind in (inert or {}).items()]
+        with warnings.catch_warnings(), torch.serialization.safe_globals(allowed):
             warnings.simplefilter("ignore")  # of an unusual pickle protocol; what cannot be read raises
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=_can_be_mapped(path))
+            checkpoint = _load(path)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} holds more than tensors (a pickled module or other Python objects), and reading it would run code "
-            "out of the file, so it was not read. Load it where you trust it, and save its state_dict() instead. "
+            f"out of the file, so it was not read. {conversion} "
             f"The first line of the reason: {str(error).splitlines()[0]}"
         ) from error
-    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except (*_DAMAGED, RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
         advice = "a TorchScript archive needs its state_dict() saved first; otherwise fetch the file anew"
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise WeightsError(f"{path} cannot be read as a checkpoint ({reason}); {advice}") from error
@@ -47,9 +65,22 @@ def read_checkpoint(path: Path) -> Mapping[str, object]:
     return checkpoint
 
 
-def _can_be_mapped(path: Path) -> bool:
-    # Files older than PyTorch 1.6 are bare pickles, which cannot be memory-mapped.
-    return zipfile.is_zipfile(path)
+def _load(path: Path) -> object:
+    """Return what torch finds in a file, or in the only member of a zip, which is unpacked to a nameless file first."""
+    if not zipfile.is_zipfile(path):  # older than PyTorch 1.6: a bare pickle, which cannot be memory-mapped
+        return torch.load(path, map_location="cpu", weights_only=True)
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if len(members) > 1:  # PyTorch's own archive
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        if not members or members[0].is_dir():
+            raise ValueError("the zip holds no file")
+        if members[0].file_size > MOST_UNPACKED * path.stat().st_size:
+            raise ValueError(f"the zip unpacks to {members[0].file_size:,} bytes, far more than weights do")
+        with archive.open(members[0]) as packed, tempfile.TemporaryFile() as unpacked:
+            shutil.copyfileobj(packed, unpacked, 1 << 20)
+            unpacked.seek(0)
+            return torch.load(unpacked, map_location="cpu", weights_only=True)
 
 
 def find_state(checkpoint: Mapping[str, object], path: Path, under: Sequence[str] = ("model",)) -> dict[str, Tensor]:

@@ -90,24 +90,39 @@ def from_openai(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     renamed: dict[str, Tensor] = {}
     for name, tensor in state.items():
         inner = name.removeprefix("visual.")
-        layer = re.fullmatch(r"transformer\.resblocks\.(\d+)\.(.+)\.?(weight|bias)", inner)
         if inner == name:
             renamed[name] = tensor
         elif inner in _OPENAI:
             renamed[_OPENAI[inner]] = tensor
         elif inner == "proj":
-            renamed["visual_projection.weight"] = tensor.T.contiguous()
-        elif layer is None:
-            renamed[name] = tensor
+            renamed["visual_projection.weight"] = transposed(tensor)
         else:
-            number, part, kind = layer.group(1), layer.group(2).rstrip("._"), layer.group(3)
-            prefix = f"vision_model.encoder.layers.{number}."
-            if part == "attn.in_proj":
-                for letter, third in zip("qkv", tensor.chunk(3), strict=True):
-                    renamed[f"{prefix}self_attn.{letter}_proj.{kind}"] = third.contiguous()
-            else:
-                renamed[f"{prefix}{_OPENAI_LAYER.get(part, part)}.{kind}"] = tensor
+            renamed |= openai_layer(inner, tensor, "vision_model.") or {name: tensor}
     return renamed
+
+
+def openai_layer(name: str, tensor: Tensor, model: str) -> dict[str, Tensor]:
+    """Return OpenAI's tensor of a layer, "transformer.resblocks.0.…", under Hugging Face's names inside `model`.
+
+    Query, key and value lie in one tensor there and in three here. Empty where the name, or the shape, is none of
+    OpenAI's.
+    """
+    layer = re.fullmatch(r"transformer\.resblocks\.(\d+)\.(.+)\.?(weight|bias)", name)
+    if layer is None:
+        return {}
+    number, part, kind = layer.group(1), layer.group(2).rstrip("._"), layer.group(3)
+    prefix = f"{model}encoder.layers.{number}."
+    if part != "attn.in_proj":
+        return {f"{prefix}{_OPENAI_LAYER.get(part, part)}.{kind}": tensor}
+    if not tensor.ndim or len(tensor) % 3:
+        return {}
+    thirds = zip("qkv", tensor.chunk(3), strict=True)
+    return {f"{prefix}self_attn.{letter}_proj.{kind}": third.contiguous() for letter, third in thirds}
+
+
+def transposed(tensor: Tensor) -> Tensor:
+    """Return a matrix's transpose in its own memory; what is no matrix stays as it is, for the strict load to name."""
+    return tensor.T.contiguous() if tensor.ndim == 2 else tensor
 
 
 def load_small_clip(folder: Path) -> CLIPModel:

@@ -214,7 +214,8 @@ def run(training: ClipTraining, out: Path, identity: str, *, every: float = 60.0
         while training.done() < 1.0:
             before = training.epoch
             training.advance()
-            progress.step(training.epoch + 1, training.done(), float(np.mean(training.losses)), None)
+            number, loss = training.epoch * training.steps + training.step, float(np.mean(training.losses))
+            progress.step(number, training.done(), epoch=training.epoch + 1, loss=loss)
             if training.epoch != before:
                 told = training.history[-1]
                 progress.line(

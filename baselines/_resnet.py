@@ -48,6 +48,17 @@ class Residual(nn.Module):
         return self.relu(x + shortcut)
 
 
+def stage(block: Block, inputs: int, width: int, depth: int, *, stride: int) -> nn.Sequential:
+    """Return `depth` blocks in a row, the first of which has the stride."""
+    outputs = width * EXPANSION[block]
+    return nn.Sequential(
+        *(
+            Residual(block, outputs if position else inputs, width, 1 if position else stride)
+            for position in range(depth)
+        )
+    )
+
+
 class ResNet(nn.Module):
     """A residual network with one logit: stem, stages that halve the side (but the first), global mean, linear head.
 
@@ -67,25 +78,23 @@ class ResNet(nn.Module):
         head: str = "fc",
         dropout: float = 0.0,
         zero_mean_stem: bool = False,
+        inputs: int = 3,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         kernel, stride = int(stem[0]), 2 if "/2" in stem else 1
-        self.conv1 = nn.Conv2d(3, widths[0], kernel, stride, padding=kernel // 2, bias=False)
+        self.conv1 = nn.Conv2d(inputs, widths[0], kernel, stride, padding=kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, padding=1) if stem.endswith("+pool") else nn.Identity()
         channels = widths[0]
         self.stages = [f"layer{number}" for number in range(1, len(depths) + 1)]
         for name, depth, width in zip(self.stages, depths, widths, strict=True):
-            blocks: list[nn.Module] = []
-            for position in range(depth):
-                step = 2 if position == 0 and name != "layer1" else 1
-                blocks.append(Residual(block, channels, width, step))
-                channels = width * EXPANSION[block]
-            self.add_module(name, nn.Sequential(*blocks))
+            self.add_module(name, stage(block, channels, width, depth, stride=1 if name == "layer1" else 2))
+            channels = width * EXPANSION[block] if depth else channels
         self.dropout = nn.Dropout(dropout)
         self.head = head
-        self.add_module(head, nn.Linear(channels, 1))
+        self.add_module(head, nn.Linear(channels, outputs))
         self.features_out = channels
         if not self.conv1.weight.is_meta:
             initialise(self, self.get_submodule(head))
@@ -94,14 +103,14 @@ class ResNet(nn.Module):
                     self.conv1.weight -= self.conv1.weight.mean(dim=(2, 3), keepdim=True)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return the globally pooled features of (B, 3, H, W) as (B, channels of the last stage)."""
+        """Return the globally pooled features of (B, inputs, H, W) as (B, channels of the last stage)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         for name in self.stages:
             x = self.get_submodule(name)(x)
         return x.mean(dim=(2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map normalised images (B, 3, H, W) to logits (B,), high for fake."""
+        """Map normalised images (B, inputs, H, W) to logits (B,), high for fake; (B, outputs) where there are more."""
         logit: Tensor = self.get_submodule(self.head)(self.dropout(self.features(x)))
         return logit.squeeze(1)
 

@@ -45,6 +45,7 @@ class TorchDetector:
         import torch
 
         self.device = torch.device(device)
+        self.preset = preset if preset in self.card.presets else "official"
         folder = weights_folder(weights)
         if folder is None:
             self.view = choose_view(self.card, preset, view)
@@ -107,12 +108,19 @@ class TorchDetector:
             )
         return array
 
-    def logits(self, inputs: Tensor) -> Tensor:
+    def beside(self, images: Sequence[Image]) -> tuple[Tensor, ...]:
+        """Return what the network takes beside the pixels of these images, a row an image: nothing, unless overridden.
+
+        De-Fake, for one, reads a caption of every image.
+        """
+        return ()
+
+    def logits(self, inputs: Tensor, *beside: Tensor) -> Tensor:
         """Return the logits of preprocessed images (B, 3, H, W): (B,), or (B, 2) of the classes real and fake."""
         import torch
 
         with torch.inference_mode():
-            output: Tensor = self.network(inputs)
+            output: Tensor = self.network(inputs, *beside)
             return output
 
     def predict(self, images: Sequence[Image]) -> list[Prediction]:
@@ -121,7 +129,8 @@ class TorchDetector:
 
         found: dict[int, Prediction] = {}
         for positions, inputs in batches(map(self.preprocess, images)):
-            logits = self.logits(torch.from_numpy(inputs).to(self.device)).double()
+            beside = self.beside([images[position] for position in positions])
+            logits = self.logits(torch.from_numpy(inputs).to(self.device), *beside).double()
             source = "sigmoid" if logits.ndim == 1 else "softmax"
             made = [Prediction(score=score, score_source=source) for score in self.probability(logits).tolist()]
             found |= zip(positions, made, strict=True)

@@ -15,16 +15,29 @@ import struct
 import threading
 import warnings
 import zlib
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from fdr_bench.errors import ImageError
-from fdr_bench.types import CenterCrop, DecodedImage, DropOdd, FileMetadata, Resize, Tile, View
+from fdr_bench.opencv_resize import resize_like_opencv
+from fdr_bench.tensor_resize import resize_values
+from fdr_bench.types import (
+    CenterCrop,
+    DecodedImage,
+    DropOdd,
+    FileMetadata,
+    OpenCVResize,
+    Reflect,
+    Resize,
+    TensorResize,
+    Tile,
+    View,
+)
 
-Step: TypeAlias = Resize | CenterCrop | Tile | DropOdd
+Step: TypeAlias = Resize | CenterCrop | Tile | DropOdd | Reflect | OpenCVResize | TensorResize
 
 MAX_PIXELS = 178_956_970
 """More pixels than this are refused before any is allocated. It is Pillow's own hard limit (twice its warning level of
@@ -69,10 +82,18 @@ def decode(payload: bytes, location: str) -> DecodedImage:
 def apply_view(view: View, image: Image.Image) -> NDArray[np.float32]:
     """Return the network's input for an RGB image: geometry on 8-bit pixels, then (x / 255 - mean) / std.
 
-    Returns float32 (3, H, W), C-contiguous, channels in RGB order; every value as float32 arithmetic gives it.
+    Returns float32 (3, H, W), C-contiguous; every value as float32 arithmetic gives it. The order of the channels and
+    the number in the place of 255 are the view's.
     """
     pixels = np.asarray(geometry(view, image))  # (H, W, 3) uint8
-    table = _normalised(view.mean, view.std)
+    if view.order == "bgr":
+        pixels = pixels[:, :, ::-1]
+    if view.steps and isinstance(last := view.steps[-1], TensorResize):
+        values = resize_values(pixels, last.size, antialias=last.antialias)
+        mean, std = np.asarray(view.mean, np.float32), np.asarray(view.std, np.float32)
+        values = (values * np.float32(255 / view.divisor) - mean) / std
+        return np.ascontiguousarray(values.transpose(2, 0, 1))
+    table = _normalised(view.mean, view.std, view.divisor)
     array = np.empty((3, *pixels.shape[:2]), dtype=np.float32)
     for channel in range(3):
         # "clip" never clips here (uint8 into 256 entries): it lets NumPy write straight into `out`.
@@ -81,8 +102,13 @@ def apply_view(view: View, image: Image.Image) -> NDArray[np.float32]:
 
 
 def geometry(view: View, image: Image.Image) -> Image.Image:
-    """Apply only the view's 8-bit steps, in order. Returns RGB; `image` itself is not changed."""
+    """Apply only the view's 8-bit steps, in order. Returns RGB; `image` itself is not changed.
+
+    Raises `ValueError` where a `TensorResize`, which leaves 8 bits, has steps after it.
+    """
     result = image if image.mode == "RGB" else image.convert("RGB")
+    if any(isinstance(step, TensorResize) for step in view.steps[:-1]):
+        raise ValueError(f"TensorResize must be the last step of a view: {view.steps}")
     for step in view.steps:
         result = _apply(step, result)
     return result
@@ -92,13 +118,20 @@ def _apply(step: Step, image: Image.Image) -> Image.Image:
     match step:
         case Resize(size=size, filter=name):
             return image.resize(_resized(size, image.size), _RESAMPLING[name])
-        case CenterCrop(size=size):
-            return _center_crop(image, size)
+        case CenterCrop(size=size, half=half):
+            return _center_crop(image, size, half)
         case Tile(size=size):
             return _tile(image, size)
         case DropOdd():
             width, height = image.size
             return image.crop((0, 0, width - width % 2, height - height % 2))
+        case OpenCVResize(size=size, filter=name):
+            size = size if isinstance(size, tuple) else _longer(size, image.size)
+            return Image.fromarray(resize_like_opencv(np.asarray(image), size, bicubic=name == "bicubic"))
+        case TensorResize():
+            return image  # `apply_view` resizes the values that come out of the 8-bit steps
+        case Reflect(size=size):
+            return _reflect(image, size)
 
 
 def _resized(size: int | tuple[int, int], current: tuple[int, int]) -> tuple[int, int]:
@@ -111,15 +144,24 @@ def _resized(size: int | tuple[int, int], current: tuple[int, int]) -> tuple[int
     return int(size * width / height), size
 
 
-def _center_crop(image: Image.Image, size: int) -> Image.Image:
+def _longer(size: int, current: tuple[int, int]) -> tuple[int, int]:
+    """Return (height, width) with `size` as the longer side; the other is rounded, and at least 1."""
+    width, height = (max(round(side * (size / max(current))), 1) for side in current)
+    return height, width
+
+
+def _center_crop(image: Image.Image, size: int, half: Literal["even", "down"]) -> Image.Image:
     width, height = image.size
     if width < size or height < size:
         padded = Image.new("RGB", (max(width, size), max(height, size)))
         padded.paste(image, (max(size - width, 0) // 2, max(size - height, 0) // 2))
         image = padded
         width, height = image.size
-    # Python's round goes to the even integer at a half, which decides the offset of odd differences.
-    left, top = round((width - size) / 2), round((height - size) / 2)
+    if half == "down":
+        left, top = (width - size) // 2, (height - size) // 2
+    else:
+        # Python's round goes to the even integer at a half, which decides the offset of odd differences.
+        left, top = round((width - size) / 2), round((height - size) / 2)
     return image.crop((left, top, left + size, top + size))
 
 
@@ -135,10 +177,29 @@ def _tile(image: Image.Image, size: int) -> Image.Image:
     return tiled
 
 
+def _reflect(image: Image.Image, size: int) -> Image.Image:
+    width, height = image.size
+    if width >= size and height >= size:
+        return image
+    return Image.fromarray(np.asarray(image)[_mirrored(height, size)][:, _mirrored(width, size)])
+
+
+def _mirrored(length: int, size: int) -> NDArray[np.intp]:
+    """Return the positions along a side and, where it is shorter than `size`, of its mirror images before and after.
+
+    The outermost pixel is not repeated (OpenCV's BORDER_REFLECT_101); mirror images are mirrored again as often as
+    needed. Of an odd lack the smaller half lies before.
+    """
+    lack = max(size - length, 0)
+    position = np.arange(length + lack) - lack // 2
+    period = max(2 * (length - 1), 1)
+    return np.abs((position + length - 1) % period - (length - 1))
+
+
 @functools.lru_cache(maxsize=64)
-def _normalised(mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
+def _normalised(mean: tuple[float, ...], std: tuple[float, ...], divisor: float) -> NDArray[np.float32]:
     """Return the normalised value of each 8-bit level, (3, 256): the same float32 steps as on the image, once."""
-    level = np.arange(256, dtype=np.float32) / np.float32(255)
+    level = np.arange(256, dtype=np.float32) / np.float32(divisor)
     centre = np.asarray(mean, dtype=np.float32)[:, None]
     spread = np.asarray(std, dtype=np.float32)[:, None]
     return (level[None, :] - centre) / spread

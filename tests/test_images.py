@@ -18,7 +18,7 @@ from PIL import Image, ImageFile
 from fdr_bench.data import open_dataset
 from fdr_bench.errors import ImageError
 from fdr_bench.images import MAX_PIXELS, apply_view, decode, geometry
-from fdr_bench.types import CenterCrop, DropOdd, Resize, Tile, View
+from fdr_bench.types import CenterCrop, DropOdd, Reflect, Resize, Tile, View
 from tests.awkward import OK, claiming_png, encoded, make_awkward, photograph
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -158,6 +158,16 @@ def naive(image):
     return (scaled - np.array(MEAN, np.float32)[:, None, None]) / np.array(STD, np.float32)[:, None, None]
 
 
+def test_channels_come_in_the_views_order_and_over_its_divisor():
+    image = Image.new("RGB", (2, 1), (255, 0, 51))
+    raw = View(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), order="bgr", divisor=1.0)
+    assert apply_view(raw, image)[:, 0, 0].tolist() == [51.0, 0.0, 255.0]
+    blue_first = View(mean=(0.5, 0.25, 0.0), std=(1.0, 2.0, 4.0), order="bgr")
+    # 51 / 255 - 0.5; (0 - 0.25) / 2; 255 / 255 / 4
+    assert apply_view(blue_first, image)[:, 0, 1] == pytest.approx([-0.3, -0.125, 0.25], abs=1e-7)
+    assert apply_view(raw, image).flags.c_contiguous
+
+
 def test_the_lookup_gives_the_same_bits_as_arithmetic_on_the_image():
     image = photograph(61, 47)
     assert np.array_equal(apply_view(view(), image), naive(image))
@@ -186,6 +196,12 @@ def test_a_crop_starts_at_the_even_half(width, left):
     assert np.array_equal(geometry(view(CenterCrop(224)), image), np.asarray(image)[:, left : left + 224])
 
 
+@pytest.mark.parametrize(("width", "left"), [(225, 0), (227, 1), (229, 2), (226, 1)])
+def test_a_crop_may_start_at_the_half_rounded_down(width, left):
+    image = photograph(width, 224)
+    assert np.array_equal(geometry(view(CenterCrop(224, half="down")), image), np.asarray(image)[:, left : left + 224])
+
+
 def test_a_small_image_is_padded_with_black_the_odd_pixel_to_the_right_and_below():
     image = Image.new("RGB", (5, 3), (255, 255, 255))
     cropped = np.asarray(geometry(view(CenterCrop(8)), image))
@@ -206,6 +222,23 @@ def test_tiling_repeats_without_mirroring_until_both_sides_reach(size):
     image = photograph(*size)
     times = math.ceil(224 / size[1]), math.ceil(224 / size[0]), 1
     assert np.array_equal(geometry(view(Tile(224)), image), np.tile(np.asarray(image), times))
+
+
+def test_a_reflected_image_does_not_repeat_its_border_and_has_the_odd_pixel_after_it():
+    image = Image.new("RGB", (4, 1))
+    image.putdata([(value, 0, 0) for value in (10, 20, 30, 40)])
+    reflected = np.asarray(geometry(view(Reflect(7)), image))[:, :, 0]
+    # 3 columns too few: 1 before, 2 after. The only row is all its mirror images.
+    assert reflected.tolist() == [[20, 10, 20, 30, 40, 30, 20]] * 7
+
+
+@pytest.mark.parametrize("size", [(2, 3), (1, 1), (9, 40), (60, 45), (50, 50), (80, 51)])
+def test_reflecting_mirrors_as_often_as_needed(size):
+    image = photograph(*size)
+    missing = [max(50 - side, 0) for side in (size[1], size[0])]
+    around = [(lack // 2, lack - lack // 2) for lack in missing]
+    expected = np.pad(np.asarray(image), [*around, (0, 0)], mode="reflect")
+    assert np.array_equal(geometry(view(Reflect(50)), image), expected)
 
 
 def test_odd_rows_and_columns_are_dropped_at_the_end():

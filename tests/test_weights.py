@@ -13,7 +13,20 @@ import pytest
 
 from fdr_bench import weights as w
 from fdr_bench.errors import UsageError, WeightsError
-from fdr_bench.types import CenterCrop, DetectorCard, DropOdd, Preset, Resize, Tile, View, Weights
+from fdr_bench.images import Step
+from fdr_bench.types import (
+    CenterCrop,
+    DetectorCard,
+    DropOdd,
+    OpenCVResize,
+    Preset,
+    Reflect,
+    Resize,
+    TensorResize,
+    Tile,
+    View,
+    Weights,
+)
 from fdr_bench.weights_card import packaged_card, read_card, view_from_json, view_to_json
 from tests.hub import serving
 
@@ -185,11 +198,28 @@ def test_an_unreachable_hub_says_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "steps", [(), (Resize(256), CenterCrop(224)), (Resize((256, 128), "bicubic"), Tile(224), DropOdd())]
+    "steps",
+    [
+        (),
+        (Resize(256), CenterCrop(224)),
+        (Resize((256, 128), "bicubic"), Tile(224), DropOdd(), Reflect(9)),
+        (OpenCVResize(224), CenterCrop(224, half="down"), OpenCVResize((2, 3), "bicubic")),
+        (TensorResize((256, 128), antialias=True),),
+    ],
 )
-def test_a_view_survives_being_written(steps: tuple[Resize | CenterCrop | Tile | DropOdd, ...]) -> None:
+def test_a_view_survives_being_written(steps: tuple[Step, ...]) -> None:
     view = View(steps=steps, mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0))
     assert view_from_json(view_to_json(view)) == view
+
+
+def test_the_order_and_divisor_of_a_view_survive_and_older_cards_have_neither() -> None:
+    view = View(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), order="bgr", divisor=1.0)
+    told = view_to_json(view)
+    assert view_from_json(told) == view
+    older = {name: value for name, value in told.items() if name not in ("order", "divisor")}
+    assert (view_from_json(older).order, view_from_json(older).divisor) == ("rgb", 255.0)
+    with pytest.raises(ValueError, match="expected 'rgb' or 'bgr'"):
+        view_from_json(told | {"order": "grb"})
 
 
 def test_a_folder_without_a_card_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,6 +107,15 @@ def test_a_hostile_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="run code"):
         read_checkpoint(path)
     assert not target.exists()
+
+
+def test_a_class_that_the_reader_names_as_harmless_is_let_through_in_that_reading_alone(tmp_path: Path) -> None:
+    path = tmp_path / "with_arguments.pth"
+    torch.save({"model": {"a": torch.ones(1)}, "args": Namespace(lr=0.1)}, path)
+    named = read_checkpoint(path, inert={"argparse.Namespace": Namespace})
+    assert named["args"] == Namespace(lr=0.1)
+    with pytest.raises(WeightsError, match="more than tensors"):
+        read_checkpoint(path)
 
 
 def test_a_pickled_module_is_refused_with_what_to_do(tmp_path: Path) -> None:

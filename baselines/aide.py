@@ -1,0 +1,94 @@
+"""AIDE: residuals of the windows of an image with least and most detail, and what the whole image shows.
+
+Yan, Li, Cai, Hao, Jiang, Hu, Xie, "A Sanity Check for AI-generated Image Detection", ICLR 2025.
+Official code: shilinyan99/AIDE @ 6725b71; numbers agree with it (tests/goldens/aide.json).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baselines._torch import IMAGENET, TorchDetector
+from fdr_bench.errors import ImageError
+from fdr_bench.images import apply_view
+from fdr_bench.types import DetectorCard, Preset, TensorResize, TrainedOn, View, Weights
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import nn
+
+NO_ANTIALIAS = View(steps=(TensorResize((256, 256)),), **IMAGENET)
+ANTIALIAS = View(steps=(TensorResize((256, 256), antialias=True),), **IMAGENET)
+
+SIZES: Mapping[str, Mapping[str, object]] = {"official": {}}
+
+OFFICIAL = Weights(
+    filename="progan_train.pth",
+    licence="MIT",
+    manual=(
+        "Open the README of https://github.com/shilinyan99/AIDE (commit 6725b71), follow its link to the Google Drive "
+        "folder with the authors' checkpoints, and download the one trained on ProGAN"
+    ),
+)
+
+
+class AIDE(TorchDetector):
+    """Two ResNets on four windows and a CLIP ConvNeXt on the whole image; `official` is the authors' ProGAN model."""
+
+    card: ClassVar[DetectorCard] = DetectorCard(
+        name="aide",
+        title="AIDE",
+        paper="Yan et al., A Sanity Check for AI-generated Image Detection, ICLR 2025",
+        licence="MIT (the authors' weights; fetched by the user)",
+        repository="shilinyan99/AIDE",
+        commit="6725b710d5c437ab2f59792908ce0377dfc907de",
+        presets={
+            "official": Preset(
+                weights=(OFFICIAL,),
+                views={"no_antialias": NO_ANTIALIAS, "antialias": ANTIALIAS},
+                trained_on=TrainedOn(dataset="ForenSynths (LSUN, 20 classes)", generators=("progan",)),
+                parameters=897_832_732,
+                note=(
+                    "no_antialias is what the authors' environment does, antialias what their code does with "
+                    "torchvision 0.17 and later; the authors' file for GenImage (trained on SD v1.4) loads as well"
+                ),
+            ),
+        },
+    )
+
+    @classmethod
+    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
+        """Return the paper's network."""
+        return SIZES
+
+    @classmethod
+    def network(cls, **architecture: Any) -> nn.Module:
+        """Return an `AIDENet` of these keywords; none: the paper's. It maps (B, 5, 3, 256, 256) to logits (B, 2)."""
+        from baselines._aide import AIDENet
+
+        return AIDENet(**architecture)
+
+    def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
+        """Return the paper's network with the authors' file, which has the arguments of its training beside it."""
+        from baselines._aide import from_file
+
+        return from_file(weights["weights"], self.sizes()["official"])
+
+    def preprocess(self, image: Image) -> NDArray[np.float32]:
+        """Return the network's input (5, 3, 256, 256): four windows of the image, and all of it.
+
+        Raises `ImageError` where no window of 32×32 px fits; the official code fails there.
+        """
+        from baselines._windows import SIDE, choose_windows
+
+        if min(image.size) < SIDE:
+            raise ImageError(f"AIDE needs at least {SIDE}x{SIDE} px; the image is {image.width}x{image.height} px")
+        image = image.convert("RGB")
+        corners = choose_windows(np.asarray(image))
+        windows = [image.crop((left, top, left + SIDE, top + SIDE)) for top, left in corners]
+        return np.stack([apply_view(self.view, picture) for picture in (*windows, image)])

@@ -1,0 +1,77 @@
+"""C2P-CLIP: CLIP's image tower, tuned towards words for "deepfake" and "camera", with a linear layer.
+
+Tan, Tao, Liu, Gu, Wu, Zhao, Wei, "C2P-CLIP: Injecting Category Common Prompt in CLIP to Enhance Generalization in
+Deepfake Detection", AAAI 2025.
+Official code: chuangchuangtan/C2P-CLIP-DeepfakeDetection @ 27b5232; numbers agree with it
+(tests/goldens/c2p_clip.json).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from baselines._torch import CLIP, TorchDetector
+from fdr_bench.types import CenterCrop, DetectorCard, Preset, Resize, TrainedOn, View, Weights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+RESIZE_224 = View(steps=(Resize(224), CenterCrop(224)), **CLIP)
+
+SIZES: Mapping[str, Mapping[str, object]] = {"official": {}}
+
+OFFICIAL = Weights(
+    filename="C2P_CLIP_release_20240901.zip",
+    licence="none stated by the authors",
+    manual=(
+        "inference.py in https://github.com/chuangchuangtan/C2P-CLIP-DeepfakeDetection (commit 27b5232) links "
+        "C2P_CLIP_release_20240901.zip; it need not be unpacked"
+    ),
+)
+
+
+class C2PCLIP(TorchDetector):
+    """A linear layer on a tuned CLIP's embedding; `official` is the authors' release of 2024-09-01 on ViT-L/14."""
+
+    card: ClassVar[DetectorCard] = DetectorCard(
+        name="c2p-clip",
+        title="C2P-CLIP",
+        paper="Tan et al., C2P-CLIP: Injecting Category Common Prompt in CLIP to Enhance Generalization in Deepfake "
+        "Detection, AAAI 2025",
+        licence="none stated (the authors' weights; fetched by the user; CLIP's own MIT)",
+        repository="chuangchuangtan/C2P-CLIP-DeepfakeDetection",
+        commit="27b52325df1d80cf2291ef83a5c59f5fe715052f",
+        presets={
+            "official": Preset(
+                weights=(OFFICIAL,),
+                views={"resize224": RESIZE_224},
+                trained_on=TrainedOn(dataset="ForenSynths (ProGAN)", generators=("progan",)),
+                parameters=303_966_977,
+                note="users report lower figures on diffusion images than the paper's with the released file",
+            ),
+        },
+    )
+
+    @classmethod
+    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
+        """Return the paper's network."""
+        return SIZES
+
+    @classmethod
+    def network(cls, **architecture: Any) -> nn.Module:
+        """Return a `C2PCLIPNet`: on ViT-L/14 but for the sizes given, or on the `clip` inside a package."""
+        from baselines._c2p_clip import build
+
+        return build(**architecture)
+
+    def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
+        """Return the paper's network with the authors' file: the zip as it comes, or what is in it."""
+        from baselines._c2p_clip import from_file
+
+        return from_file(weights["weights"])
+
+    def prefers_channels_last(self) -> bool:
+        """Say no: after the patch embedding there are only matrix products."""
+        return False

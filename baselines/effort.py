@@ -1,0 +1,115 @@
+"""Effort: a frozen CLIP whose attention layers learn in their smallest singular direction only.
+
+Yan, Wang, Jin, Zhang, Liu, Chen, Yao, Ding, Wu, Yuan, "Orthogonal Subspace Decomposition for Generalizable AI-Generated
+Image Detection", ICML 2025.
+Official code: YZY-stack/Effort-AIGI-Detection @ 96f5dea, which holds two: a fork of DeepfakeBench (preset `official`)
+and one of UniversalFakeDetect (preset `official-univfd`); numbers agree with both (tests/goldens/effort.json and
+effort_univfd.json).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from baselines._torch import CLIP, TorchDetector
+from fdr_bench.training.recipe import Recipe
+from fdr_bench.types import CenterCrop, DetectorCard, OpenCVResize, Preset, Tile, TrainedOn, View, Weights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+LINEAR_224 = View(steps=(OpenCVResize((224, 224)),), **CLIP)
+CUBIC_224 = View(steps=(OpenCVResize((224, 224), "bicubic"),), **CLIP)
+TILE_CROP_224 = View(steps=(Tile(256), CenterCrop(224)), **CLIP)
+CROP_128 = View(steps=(CenterCrop(128),), **CLIP)
+
+SMALL_CLIP = Weights(
+    role="backbone", packaged="baselines/weights/clip-scenes", filename="model.safetensors", licence="Apache-2.0"
+)
+SIZES: Mapping[str, Mapping[str, object]] = {
+    "official": {},
+    # One direction of 192 holds little: eight of each layer learn.
+    "scenes": {"clip": SMALL_CLIP.packaged, "learnt": 8},
+}
+
+OFFICIAL = Weights(
+    filename="effort-genimage.pth",
+    licence="CC BY-NC 4.0 (non-commercial; the authors' repository)",
+    manual=(
+        "The README of https://github.com/YZY-stack/Effort-AIGI-Detection (commit 96f5dea) links three checkpoints of "
+        "'CLIP-L14+Effort' on Google Drive; fetch the one trained on GenImage (sdv1.4) and save it under this name"
+    ),
+)
+UNIVFD = Weights(
+    filename="effort_clip_L14_trainOn_UniversalFakeDetect.pth",
+    licence="CC BY-NC 4.0 (non-commercial; the authors' repository)",
+    manual=(
+        "The authors link no file of this layout; issue 14 of https://github.com/YZY-stack/Effort-AIGI-Detection names "
+        "effort_clip_L14_trainOn_UniversalFakeDetect.pth: ask them for it, or train it with the repository's folder "
+        "UniversalFakeDetect_Benchmark (commit 96f5dea; its best file there was model_iters_18000)"
+    ),
+)
+
+
+class Effort(TorchDetector):
+    """CLIP ViT-L/14 with residual attention layers; each preset is one of the authors' two code bases."""
+
+    card: ClassVar[DetectorCard] = DetectorCard(
+        name="effort",
+        title="Effort",
+        paper="Yan et al., Orthogonal Subspace Decomposition for Generalizable AI-Generated Image Detection, ICML 2025",
+        licence="CC BY-NC 4.0 (the authors' weights; fetched by the user)",
+        repository="YZY-stack/Effort-AIGI-Detection",
+        commit="96f5dea2b534d400cfd7003f053c7e93c8e16461",
+        presets={
+            "official": Preset(
+                weights=(OFFICIAL,),
+                views={"linear224": LINEAR_224, "cubic224": CUBIC_224},
+                trained_on=TrainedOn(dataset="GenImage", generators=("stable-diffusion-1.4",)),
+                parameters=303_378_530,
+                note=(
+                    "linear224 is the setting of the authors' demo, cubic224 that of the benchmark's loader; their "
+                    "files trained on FaceForensics++ and Chameleon are of the same layout. Faces are not cut out"
+                ),
+            ),
+            "official-univfd": Preset(
+                weights=(UNIVFD,),
+                views={"tile256_crop224": TILE_CROP_224},
+                trained_on=TrainedOn(dataset="ForenSynths (LSUN, 20 classes)", generators=("progan",)),
+                parameters=303_377_505,
+                note="the authors' fork of UniversalFakeDetect: crops without resizing, one logit",
+            ),
+        },
+    )
+
+    @classmethod
+    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
+        """Return the paper's network, and the one on the small CLIP of this repository, both with one logit."""
+        return SIZES
+
+    @classmethod
+    def network(cls, **architecture: Any) -> nn.Module:
+        """Return an `EffortNet`: on ViT-L/14 at its initialisation, or on the `clip` inside a package."""
+        from baselines._effort import build
+
+        return build(**architecture)
+
+    @classmethod
+    def recipe(cls, size: str) -> Recipe:
+        """Return that of the fork of UniversalFakeDetect; the network itself freezes all but residuals and head."""
+        if size == "official":
+            return Recipe(view=TILE_CROP_224, tile=256, crop=224, lr=2e-4, weight_decay=0.0, batch=48, epochs=10)
+        rest: dict[str, Any] = {"weight_decay": 0.0, "batch": 64, "epochs": 8, "save": ("*_residual", "head.*")}
+        return Recipe(view=CROP_128, crop=128, lr=2e-3, **rest)
+
+    def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
+        """Return the paper's network with a checkpoint in the layout of the preset's code base."""
+        from baselines._effort import from_file
+
+        return from_file(weights["weights"], classes=1 if self.preset == "official-univfd" else 2)
+
+    def prefers_channels_last(self) -> bool:
+        """Say no: after the patch embedding there are only matrix products."""
+        return False

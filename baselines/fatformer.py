@@ -1,0 +1,78 @@
+"""FatFormer: adapters that look at wavelet bands inside CLIP, and prompts that the image itself enhances.
+
+Liu, Tan, Tan, Wei, Wang, Zhao, "Forgery-aware Adaptive Transformer for Generalizable Synthetic Image Detection",
+CVPR 2024.
+Official code: Michel-liu/FatFormer @ febc24c; numbers agree with it (tests/goldens/fatformer.json).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from baselines._torch import IMAGENET, TorchDetector
+from fdr_bench.errors import UsageError
+from fdr_bench.training.recipe import Recipe
+from fdr_bench.types import CenterCrop, DetectorCard, Preset, Resize, TrainedOn, View, Weights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+OFFICIAL = Weights(
+    filename="fatformer_4class_ckpt.pth",
+    licence="Apache-2.0",
+    manual=(
+        "The README of https://github.com/Michel-liu/FatFormer (commit febc24c) links to the checkpoint of the 4-class "
+        "setting at a file share: download it in a browser. It holds the whole detector, CLIP ViT-L/14 included"
+    ),
+)
+
+
+class FatFormer(TorchDetector):
+    """CLIP ViT-L/14 with three forgery-aware adapters; `official` is the authors' 4-class ProGAN model."""
+
+    card: ClassVar[DetectorCard] = DetectorCard(
+        name="fatformer",
+        title="FatFormer",
+        paper="Liu et al., Forgery-aware Adaptive Transformer for Generalizable Synthetic Image Detection, CVPR 2024",
+        licence="Apache-2.0 (the authors' weights; fetched by the user; CLIP's in them MIT)",
+        repository="Michel-liu/FatFormer",
+        commit="febc24c333d38b70fb8a00662ff67a38f681ad42",
+        presets={
+            "official": Preset(
+                weights=(OFFICIAL,),
+                views={"resize256_crop224": View(steps=(Resize((256, 256)), CenterCrop(224)), **IMAGENET)},
+                trained_on=TrainedOn(dataset="ForenSynths (car, cat, chair, horse)", generators=("progan",)),
+                parameters=492_591_044,
+                note="ImageNet's mean and deviation, not CLIP's; adapters in blocks 8, 16 and 24, as the README's test",
+            ),
+        },
+    )
+
+    @classmethod
+    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
+        """Return the paper's network."""
+        return {"official": {}}
+
+    @classmethod
+    def network(cls, **architecture: Any) -> nn.Module:
+        """Return a `FatFormerNet` of these keywords; none: the paper's, at its initialisation."""
+        from baselines._fatformer import FatFormerNet
+
+        return FatFormerNet(**architecture)
+
+    @classmethod
+    def recipe(cls, size: str) -> Recipe:
+        """Raise `UsageError`: the authors' training code is not released."""
+        raise UsageError(f"{cls.card.name} cannot be trained here: the authors' training code is not released")
+
+    def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
+        """Return the paper's network with the authors' checkpoint, which is the role "weights"."""
+        from baselines._fatformer_names import from_file
+
+        return from_file(weights["weights"], dict(self.sizes()["official"]))
+
+    def prefers_channels_last(self) -> bool:
+        """Say no: after the patch embedding there are only matrix products."""
+        return False

@@ -1,0 +1,109 @@
+"""LGrad: a ResNet-50 that sees the gradient of a GAN's discriminator instead of the image.
+
+Tan, Zhao, Wei, Gu, Wei, "Learning on Gradients: Generalized Artifacts Representation for GAN-Generated Images
+Detection", CVPR 2023.
+Official code: chuangchuangtan/LGrad @ 7cb5973 (its PyTorch path); numbers agree with it (tests/goldens/lgrad.json).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baselines._torch import TorchDetector
+from fdr_bench.types import DetectorCard, Preset, Resize, TrainedOn, View, Weights
+from fdr_bench.weights import locate
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor, nn
+
+HALF = (0.5, 0.5, 0.5)
+GRADIENT_256 = View(steps=(Resize((256, 256)),), mean=HALF, std=HALF)
+
+SIZES: Mapping[str, Mapping[str, object]] = {"official": {}}
+
+CLASSIFIER = Weights(
+    filename="LGrad-4class.pth",
+    licence="none stated by the authors",
+    manual=(
+        "The README of https://github.com/chuangchuangtan/LGrad (commit 7cb5973) links the authors' classifiers on a "
+        "file share, trained on gradients of 1, 2 or 4 classes of ProGAN images; take the 4-class one of the PyTorch "
+        "path and call it LGrad-4class.pth"
+    ),
+)
+DISCRIMINATOR = Weights(
+    role="discriminator",
+    filename="karras2019stylegan-bedrooms-256x256_discriminator.pth",
+    licence="CC BY-NC 4.0 (NVIDIA StyleGAN)",
+    manual=(
+        "karras2019stylegan-bedrooms-256x256_discriminator.pth is NVIDIA's StyleGAN discriminator, converted to "
+        "PyTorch; the README of https://github.com/chuangchuangtan/LGrad (commit 7cb5973) says where it is"
+    ),
+)
+
+
+class LGrad(TorchDetector):
+    """Gradients of StyleGAN's discriminator into a ResNet-50; `official` is the authors' 4-class ProGAN model."""
+
+    card: ClassVar[DetectorCard] = DetectorCard(
+        name="lgrad",
+        title="LGrad",
+        paper="Tan et al., Learning on Gradients: Generalized Artifacts Representation for GAN-Generated Images "
+        "Detection, CVPR 2023",
+        licence="none stated (the authors' classifier); CC BY-NC 4.0 (NVIDIA's discriminator); fetched by the user",
+        repository="chuangchuangtan/LGrad",
+        commit="7cb5973821f9ab56b0dbc3aca50b88c835ebc993",
+        presets={
+            "official": Preset(
+                weights=(CLASSIFIER, DISCRIMINATOR),
+                views={"grad256": GRADIENT_256},
+                trained_on=TrainedOn(dataset="ForenSynths (car, cat, chair, horse)", generators=("progan",)),
+                parameters=46_562_434,
+                note="the view is the discriminator's; the ResNet-50 sees its gradient, an 8-bit picture of 256 px",
+            ),
+        },
+    )
+
+    @classmethod
+    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
+        """Return the paper's pair of networks."""
+        return SIZES
+
+    @classmethod
+    def network(cls, **architecture: Any) -> nn.Module:
+        """Return an `LGradNet` of these keywords (those of `discriminator` and of `classifier`)."""
+        from baselines._lgrad import LGradNet
+
+        return LGradNet(**architecture)
+
+    def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
+        """Return the paper's pair of networks, each from its own file."""
+        from baselines._lgrad import from_files
+
+        return from_files(weights, lambda: locate(DISCRIMINATOR, detector=self.card.name))
+
+    def preprocess(self, image: Image) -> NDArray[np.float32]:
+        """Return the classifier's input (3, H, W): the gradient image, which takes a pass through the discriminator."""
+        import torch
+
+        from baselines._lgrad import LGradNet
+
+        assert isinstance(self.network, LGradNet)
+        pixels = torch.from_numpy(super().preprocess(image)[None]).to(self.device)
+        array: NDArray[np.float32] = self.network.gradient_image(pixels)[0].cpu().numpy()
+        return array
+
+    def logits(self, inputs: Tensor, *beside: Tensor) -> Tensor:
+        """Return the logits (B,) of gradient images (B, 3, H, W), as `preprocess` makes them."""
+        import torch
+
+        from baselines._lgrad import LGradNet
+
+        assert isinstance(self.network, LGradNet)
+        with torch.inference_mode():
+            return self.network.classify(inputs)

@@ -1,0 +1,114 @@
+"""SPAI: how well a patch agrees with its low and its high frequencies, in the eyes of a ViT trained on real images.
+
+Karageorgiou, Papadopoulos, Kompatsiaris, Gavves, "Any-Resolution AI-Generated Image Detection by Spectral Learning",
+CVPR 2025.
+Official code: mever-team/spai @ 8ff7b3b; numbers agree with it (tests/goldens/spai.json).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from baselines._torch import TorchDetector
+from fdr_bench.training.recipe import Recipe
+from fdr_bench.types import CenterCrop, DetectorCard, Preset, Reflect, TrainedOn, View, Weights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# The network filters the patches first and normalises what comes of it, so values stay in [0, 1] here.
+PLAIN: dict[str, Any] = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+WHOLE = View(steps=(Reflect(224),), **PLAIN)
+CROP_128 = View(steps=(CenterCrop(128),), **PLAIN)
+
+SIZES: Mapping[str, Mapping[str, object]] = {
+    "official": {},
+    # Four patches of an image of 128 px, as many as the paper trains on; the circle as large a share of the spectrum.
+    "scenes": {
+        "side": 64,
+        "patch": 8,
+        "width": 64,
+        "depth": 4,
+        "heads": 4,
+        "cutoff": 5,
+        "projected": 64,
+        "queries": 4,
+        "query_width": 32,
+        "dropout": 0.1,
+        "leftovers": False,
+    },
+}
+
+OFFICIAL = Weights(
+    filename="spai.pth",
+    licence="Apache-2.0",
+    manual=(
+        "The README of https://github.com/mever-team/spai (commit 8ff7b3b) links to spai.pth on Google Drive: download "
+        "it in a browser (there it is saved as weights/spai.pth). It holds the whole detector, backbone included; "
+        "mfm_pretrain_vit_base.pth, the backbone's pre-training, is not needed"
+    ),
+)
+
+
+class SPAI(TorchDetector):
+    """Spectral agreement of patches at the image's own resolution; `official` is the authors' model."""
+
+    card: ClassVar[DetectorCard] = DetectorCard(
+        name="spai",
+        title="SPAI",
+        paper="Karageorgiou et al., Any-Resolution AI-Generated Image Detection by Spectral Learning, CVPR 2025",
+        licence="Apache-2.0 (the authors' weights; fetched by the user)",
+        repository="mever-team/spai",
+        commit="8ff7b3b6779b4fcb43cf313471d9cb1c62d129a4",
+        presets={
+            "official": Preset(
+                weights=(OFFICIAL,),
+                views={"original_resolution": WHOLE},
+                trained_on=TrainedOn(
+                    dataset="DMimageDetection (latent diffusion; real: COCO, LSUN)", generators=("ldm",)
+                ),
+                parameters=139_895_067,
+                note=(
+                    "all patches of 224 px of the image as it is; below four patches, its corners and centre; sides "
+                    "below 224 px are mirrored. Time and memory grow with the image's area"
+                ),
+            ),
+        },
+    )
+
+    @classmethod
+    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
+        """Return the paper's network and a small one for FDR-Scenes, without tensors that nothing passes through."""
+        return SIZES
+
+    @classmethod
+    def network(cls, **architecture: Any) -> nn.Module:
+        """Return an `SPAINet` of these keywords; none: the paper's, its ViT at its initialisation."""
+        from baselines._spai import SPAINet
+
+        return SPAINet(**architecture)
+
+    @classmethod
+    def recipe(cls, size: str) -> Recipe:
+        """Return the paper's optimisation, with one crop of four patches for its four crops of one patch.
+
+        The paper's ViT is pre-trained by MFM and stays as it is; the small one starts from nothing and learns too.
+        """
+        if size == "official":
+            rest: dict[str, Any] = {"blur_probability": 0.5, "jpeg_probability": 0.5, "jpeg_quality": (50, 100)}
+            rest |= {"freeze": ("mfvit.vit.*",), "weight_decay": 0.05, "warmup": 5 / 35, "epochs": 35}
+            return Recipe(view=WHOLE, crop=448, lr=5e-4, batch=72, **rest)
+        # Fingerprints in FDR-Scenes are faint already: blur and JPEG on top leave little to learn from.
+        return Recipe(view=CROP_128, crop=128, epochs=10, batch=32, lr=1e-3, weight_decay=0.05, warmup=0.15, clip=1.0)
+
+    def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
+        """Return the paper's network with the authors' spai.pth, which is the role "weights"."""
+        from baselines._spai import from_file
+
+        return from_file(weights["weights"], dict(self.sizes()["official"]))
+
+    def prefers_channels_last(self) -> bool:
+        """Say no: after the patch embedding there are only matrix products."""
+        return False
