@@ -135,7 +135,8 @@ def _packaged(weights: Weights) -> Path:
     try:
         path = packaged_path(str(weights.packaged))
     except WeightsError as error:
-        raise WeightsError(f"{error}. {weights.manual}" if weights.manual else str(error)) from None
+        told = f"{weights.packaged} is not in this installation. {weights.manual}" if weights.manual else str(error)
+        raise WeightsError(told) from None
     _verify(path / weights.filename if path.is_dir() and weights.filename else path, weights)
     return path
 
