@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SHIPPED = "fakereasoning/weights/scenes"
 _MANUAL = (
-    "Train them: make train-fakereasoning (about 90 minutes on two cores), which is python -m fakereasoning train "
+    "Train them: make train-fakereasoning (98 minutes on two cores that also did other work), which is python -m fakereasoning train "
     "--data 'scenes:train?n=20000' --validation scenes:val, and copies the result there"
 )
 RELEASED = Weights(
