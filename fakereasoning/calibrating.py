@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from fakereasoning.acceleration import check_device, torch_threads
 from fakereasoning.answering import Answerer, load, rows_at_once
 from fakereasoning.calibration import (
     FIGURE,
@@ -27,6 +26,7 @@ from fakereasoning.calibration import (
 from fdr_bench.errors import UsageError
 from fdr_bench.images import decode
 from fdr_bench.training.progress import TrainingProgress
+from fdr_bench.training.repeatable import check_device, torch_threads
 from fdr_bench.types import Dataset
 from fdr_bench.weights import digest
 

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from fakereasoning.acceleration import check_device, reproducible
 from fakereasoning.facl_loop import FaclLoop, Material
 from fakereasoning.facl_recipe import FaclRecipe
 from fakereasoning.model import FakeReasoning
@@ -31,6 +30,7 @@ from fdr_bench.metrics.sentences import SentenceEncoder, minilm
 from fdr_bench.store import Lock, read_json, write_json
 from fdr_bench.training import checkpoint
 from fdr_bench.training.progress import TrainingProgress
+from fdr_bench.training.repeatable import check_device, repeatable
 from fdr_bench.training.split import hold_out
 from fdr_bench.types import Sample
 
@@ -75,7 +75,7 @@ def train_facl(
     """
     started = time.monotonic()
     with ExitStack() as stack:
-        stack.enter_context(reproducible(threads, device))
+        stack.enter_context(repeatable(threads, device))
         check_device(device)
         stack.enter_context(Lock(out))
         progress = stack.enter_context(TrainingProgress(quiet))

@@ -25,7 +25,7 @@ import torch
 from accelerate import Accelerator
 
 from fakereasoning import adapters
-from fakereasoning.acceleration import accelerator, reproducible
+from fakereasoning.acceleration import accelerator
 from fakereasoning.frozen import FrozenFeatures, frozen_features
 from fakereasoning.model import FakeReasoning
 from fakereasoning.optimisation import recompute_blocks
@@ -40,6 +40,7 @@ from fdr_bench.errors import RunError
 from fdr_bench.store import Lock, read_json, write_json
 from fdr_bench.training import checkpoint
 from fdr_bench.training.progress import TrainingProgress
+from fdr_bench.training.repeatable import repeatable
 
 FORMAT = 1
 CARD = "card.json"
@@ -82,7 +83,7 @@ def tune(
     """
     started = time.monotonic()
     with ExitStack() as stack:
-        stack.enter_context(reproducible(threads, device))
+        stack.enter_context(repeatable(threads, device))
         driver = accelerator(device, recipe.precision)
         if driver.is_main_process:
             stack.enter_context(Lock(out))

@@ -41,23 +41,48 @@ class VisualFeatures(NamedTuple):
         return VisualFeatures._make(None if part is None else part.to(device, dtype) for part in self)
 
 
-class ConvolutionStem(nn.Sequential):
-    """Pixels to patch embeddings by 3×3 convolutions of stride 2 in place of one large linear patch.
+class Residual(nn.Module):
+    """Two 3×3 convolutions, the first of stride 2, beside a 1×1 shortcut, each with batch normalisation.
 
-    Xiao et al., "Early Convolutions Help Transformers See Better", NeurIPS 2021: widths double up to the tower's, with
-    batch normalisation and ReLU, then a 1×1 convolution. Small towers learn fine texture sooner with it. The patch size
-    has to be a power of two.
+    He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
+    """
+
+    def __init__(self, narrow: int, wide: int) -> None:
+        super().__init__()
+        self.first = nn.Sequential(*_normalised(narrow, wide, 3, stride=2), nn.ReLU())
+        self.second = nn.Sequential(*_normalised(wide, wide, 3))
+        self.shortcut = nn.Sequential(*_normalised(narrow, wide, 1, stride=2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, narrow, H, W) to (B, wide, H / 2, W / 2)."""
+        return torch.relu(self.second(self.first(x)) + self.shortcut(x))
+
+
+class ConvolutionStem(nn.Sequential):
+    """Pixels to patch embeddings by convolutions in place of one large linear patch.
+
+    After Xiao et al., "Early Convolutions Help Transformers See Better", NeurIPS 2021: a 3×3 convolution at full
+    resolution, residual blocks that halve it and double the width, and a last 3×3 convolution of stride 2 to the
+    tower's width. The patch size has to be a power of two. The first layer looks at every pixel, so that a trace shows
+    wherever the grid of the patches lies; its filters start with a mean of 0 and so answer to differences between
+    pixels in place of colour: a camera's faint mosaic, and its absence, are learnt in hundreds of steps.
     """
 
     def __init__(self, width: int, patch: int) -> None:
         depth = patch.bit_length() - 1
-        if 2**depth != patch:
+        if 2**depth != patch or not depth:
             raise ValueError(f"a stack of convolutions halves the image {depth} times, which gives no patch of {patch}")
-        widths = [3, *(max(8, width >> (depth - 1 - level)) for level in range(depth))]
-        layers: list[nn.Module] = []
-        for narrow, wide in pairwise(widths):
-            layers += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()]
-        super().__init__(*layers, nn.Conv2d(widths[-1], width, 1))
+        first = max(8, width // 12)
+        widths = [first << level for level in range(depth)]
+        layers: list[nn.Module] = [*_normalised(3, first, 3), nn.ReLU()]
+        layers += [Residual(narrow, wide) for narrow, wide in pairwise(widths)]
+        super().__init__(*layers, nn.Conv2d(widths[-1], width, 3, stride=2, padding=1))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        with torch.no_grad():
+            start = cast(nn.Conv2d, self[0]).weight
+            start -= start.mean(dim=(2, 3), keepdim=True)
 
     @property
     def weight(self) -> Tensor:
@@ -161,6 +186,12 @@ def build_dino(config: FakeReasoningConfig) -> DinoTower | None:
         return None
     stem = _stem(config, config.dino)
     return DinoTower(Dinov2Config(**config.dino), with_attention=config.fusion == "faff", stem=stem)
+
+
+def _normalised(narrow: int, wide: int, kernel: int, *, stride: int = 1) -> tuple[nn.Module, nn.Module]:
+    """Return a convolution that keeps the side, but for its stride, and the normalisation of what it gives."""
+    convolution = nn.Conv2d(narrow, wide, kernel, stride, padding=kernel // 2, bias=False)
+    return convolution, nn.BatchNorm2d(wide)
 
 
 def _stem(config: FakeReasoningConfig, tower: Mapping[str, Any]) -> nn.Module | None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from fdr_bench.training.loop import Loop, processor_seconds
 from fdr_bench.training.pixels import Geometry, ImageSet, load
 from fdr_bench.training.progress import TrainingProgress
 from fdr_bench.training.recipe import Recipe, Trainable
+from fdr_bench.training.repeatable import check_device, repeatable
 from fdr_bench.training.result import card, write_weights
 from fdr_bench.training.split import hold_out
 from fdr_bench.types import Dataset, Sample
@@ -106,7 +107,8 @@ def train(
         if _finished(out, job, resume):
             (out / ".lock").unlink(missing_ok=True)
             return out
-        stack.enter_context(_reproducible(threads, device))
+        check_device(device)
+        stack.enter_context(repeatable(threads, device))
         progress = stack.enter_context(TrainingProgress(quiet))
         training, held, left_out = _images(job, threads, max_failures, progress)
         seconds = None if max_minutes is None else max_minutes * 60
@@ -235,22 +237,3 @@ def _run(loop: Loop, path: Path, identity: str, every: float, progress: Training
 def _summary(loop: Loop, out: Path) -> str:
     known = "" if loop.best_validation is None else f", held-out accuracy {loop.best_validation.accuracy:.4f}"
     return f"{out}: epoch {loop.best_epoch} of {loop.epoch}{known}, {loop.elapsed / 60:.1f} min"
-
-
-@contextmanager
-def _reproducible(threads: int | None, device: str) -> Iterator[None]:
-    """Have torch use deterministic algorithms and so many threads; both as before afterwards."""
-    import torch
-
-    if device.startswith("cuda"):
-        if not torch.cuda.is_available():
-            raise UsageError(f"--device {device}: PyTorch finds no GPU here; use --device cpu, or install a CUDA build")
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
-    before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
-    torch.use_deterministic_algorithms(True)
-    torch.set_num_threads(threads or before[1])
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0])
-        torch.set_num_threads(before[1])
