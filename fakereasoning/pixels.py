@@ -18,6 +18,8 @@ from PIL import Image
 from fakereasoning.config import CLIP_MEAN, CLIP_STD, PAD_COLOUR
 from fdr_bench import images
 from fdr_bench.errors import DataError, ImageError
+from fdr_bench.training.augment import augment
+from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import CenterCrop, ImageFile, Resize, View
 
 if TYPE_CHECKING:
@@ -53,6 +55,12 @@ def normalised(pixels: NDArray[np.uint8]) -> Tensor:
     values = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(three).view(1, 3, 1, 1) for three in (CLIP_MEAN, CLIP_STD))
     return ((values - mean) / std).contiguous()
+
+
+def moved(pixels: NDArray[np.uint8], shift: int, random: np.random.Generator) -> NDArray[np.uint8]:
+    """Return square images (B, H, H, 3), each moved by up to `shift` px; what comes in is reflected."""
+    view = View(mean=CLIP_MEAN, std=CLIP_STD)
+    return augment(pixels, Recipe(view=view, pad=shift, crop=pixels.shape[1], flip=0.0), random)
 
 
 class TrainingImages:

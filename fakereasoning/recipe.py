@@ -74,6 +74,9 @@ class TuneRecipe:
     pack: bool = False
     """All records about an image in one row, none of which sees another: the image is read once. Without `cpm_weight`
     alone, since a row has one verdict."""
+    shift: int = 0
+    """Images are moved by up to so many px, what comes in being reflected, so that a tower that learns cannot rely on
+    where a generator's grid lies. 0 where both towers are frozen."""
     max_length: int | None = None
     """Tokens a record may have after its image is put in (None: the model's own limit)."""
 
@@ -112,9 +115,11 @@ class TuneRecipe:
         for name in ("epochs", "steps", "batch", "accumulation", "max_length", "clip", "cpm_temperature"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; it must be above 0")
-        for name in ("lr", "cpm_weight", "weight_decay"):
+        for name in ("lr", "cpm_weight", "weight_decay", "shift"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; it must not be below 0")
+        if self.shift and self.frozen_towers:
+            raise UsageError("a recipe with 'shift' whose towers are frozen; train one, or set shift to 0")
         if self.pack and self.cpm_weight:
             raise UsageError("a recipe with 'pack' and a verdict's loss; set cpm_weight to 0, or pack to false")
         if not 0 <= self.warmup <= 1 or not 0 <= self.held_out < 1:

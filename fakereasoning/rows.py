@@ -14,7 +14,7 @@ from fakereasoning.config import FakeReasoningConfig
 from fakereasoning.frozen import FrozenFeatures
 from fakereasoning.objective import Batch
 from fakereasoning.packing import SHARED, Packed, expanded_segments, pack
-from fakereasoning.pixels import TrainingImages, normalised
+from fakereasoning.pixels import TrainingImages, moved, normalised
 from fakereasoning.prompts import IGNORE, arrange_stages
 from fakereasoning.recipe import TuneRecipe
 from fakereasoning.records import Encoded, Record, collate, encode
@@ -30,7 +30,8 @@ class Rows:
         self, records: Sequence[Record], codec: Codec, config: FakeReasoningConfig, recipe: TuneRecipe
     ) -> None:
         """Raises `DataError` where there is nothing to learn, or an answer lacks a stage that the recipe names."""
-        self.pad, self.image_tokens, self.packed = codec.pad, config.image_tokens, recipe.pack
+        self.pad, self.image_tokens = codec.pad, config.image_tokens
+        self.packed, self.shift = recipe.pack, recipe.shift
         self.files: list[ImageFile] = []
         about: list[list[Encoded]] = []
         fake: list[list[bool]] = []
@@ -76,13 +77,26 @@ class Rows:
         return digest.hexdigest()
 
     def batch(
-        self, index: Index, images: TrainingImages, features: FrozenFeatures | None, *, like: torch.Tensor
+        self,
+        index: Index,
+        images: TrainingImages,
+        features: FrozenFeatures | None,
+        *,
+        like: torch.Tensor,
+        random: np.random.Generator | None = None,
     ) -> Batch:
-        """Return the rows at `index` (B,), padded at the right, on the device and with the type of `like`."""
+        """Return the rows at `index` (B,), padded at the right, on the device and with the type of `like`.
+
+        With `random` images are moved as the recipe says.
+        """
         rows = [self.rows[i] for i in index]
         padded = collate([Encoded(row.input_ids, row.labels) for row in rows], pad=self.pad)
         device, shown = like.device, self.images[index]
-        pixels = normalised(images.take(shown)).to(device, like.dtype) if features is None else None
+        pixels = None
+        if features is None:
+            seen = images.take(shown)
+            seen = moved(seen, self.shift, random) if self.shift and random is not None else seen
+            pixels = normalised(seen).to(device, like.dtype)
         return Batch(
             input_ids=padded.input_ids.to(device),
             attention_mask=padded.attention_mask.to(device),

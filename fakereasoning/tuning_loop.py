@@ -114,7 +114,9 @@ class TuningLoop:
         for turn, index in enumerate(parts):
             last = turn == len(parts) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.objective):
-                losses = self._losses(self.learnt[index])
+                # A stream of each batch's own: what is drawn hangs on nothing that came before.
+                drawn = [self.seed, self.epoch, self.in_epoch, turn, self.accelerator.process_index]
+                losses = self._losses(self.learnt[index], np.random.default_rng(drawn))
                 self.accelerator.backward(losses.total / len(parts))
             told = [losses.language.item(), losses.cpm.item()]
             if not all(map(math.isfinite, told)):
@@ -128,9 +130,10 @@ class TuningLoop:
         self.optimizer.step()
         self.position += 1
 
-    def _losses(self, index: Index) -> Losses:
+    def _losses(self, index: Index, random: np.random.Generator | None = None) -> Losses:
         like = torch.empty(0, device=self.accelerator.device, dtype=self.dtype)
-        losses: Losses = self.objective(self.rows.batch(index, self.images, self.features, like=like))
+        batch = self.rows.batch(index, self.images, self.features, like=like, random=random)
+        losses: Losses = self.objective(batch)
         return losses
 
     def _end_epoch(self, steps: int) -> None:
