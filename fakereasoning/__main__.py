@@ -34,7 +34,7 @@ class Program(click.Group):
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Train FakeReasoning: base (describe images), facl (see forgery), tune (reason and judge).
+    """Train FakeReasoning: words (see), base (describe images), facl (see forgery), tune (reason and judge).
 
     \b
     Examples:
@@ -77,12 +77,24 @@ def train(stages: str | None, **options: Any) -> None:
 
 @main.command()
 @common
+def words(**options: Any) -> None:
+    """Teach a model's CLIP tower which words are said of an image; nothing about forgery.
+
+    \b
+    Example:
+      python -m fakereasoning words --data 'scenes:train?n=6000' --out weights/words
+    """
+    _one("words", options)
+
+
+@main.command()
+@common
 def base(**options: Any) -> None:
     """Train a model to describe images and answer questions on what they show; nothing about forgery.
 
     \b
     Example:
-      python -m fakereasoning base --data 'scenes:train?n=6000' --out weights/base
+      python -m fakereasoning base --start weights/words --data 'scenes:train?n=6000' --out weights/base
     """
     _one("base", options)
 

@@ -3,7 +3,7 @@
 After tables IV and V of arXiv 2503.21210 v3. Variants share what they have in common: base models by architecture and
 seed, or one that the plan starts with, and the FACL stage on them.
 
-OUT/base-ARCHITECTURE-SEED/ OUT/facl-ARCHITECTURE-SEED/   the shared stages
+OUT/STAGE-ARCHITECTURE-SEED/   the shared stages: words, base, facl
 OUT/VARIANT-SEED/                                         a tuned variant
 OUT/runs/VARIANT-SEED-…/                                  its run on the test set
 OUT/ablations.json OUT/ablations.md                       the figures; written last
@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fakereasoning.config import Fusion, Vision
-from fakereasoning.pipeline import Plan, Stage, train_stage
+from fakereasoning.pipeline import BEFORE, Plan, Stage, train_stage
+from fakereasoning.recipe import read_recipe
 from fdr_bench.errors import RunError, UsageError, nearest
 from fdr_bench.store import read_scores, write_atomically, write_json
 from fdr_bench.training import checkpoint
@@ -142,8 +143,11 @@ def _tuned(plan: Plan, name: str, seed: int) -> Path:
         start = plan.start
         common = replace(common, fusion=variant.fusion or ("none" if variant.vision == "clip" else None))
     else:
-        base = replace(common, out=plan.out / f"base-{where}", **architecture)
-        start = train_stage(_only(base, "base"), "base")
+        start = None
+        for stage in (stage for stage in BEFORE if stage in read_recipe(plan.recipe)):
+            before = replace(common, out=plan.out / f"{stage}-{where}", start=start)
+            # What a folder begins with has its architecture already.
+            start = train_stage(_only(before if start else replace(before, **architecture), stage), stage)
     if variant.facl:
         changed = common.changes
         if variant.vision == "clip":

@@ -1,6 +1,6 @@
-"""All stages of a model in order: base, FACL, tuning, calibration; each is skipped where it has finished before.
+"""All stages of a model in order: words, base, FACL, tuning, calibration; each is skipped where it has finished before.
 
-OUT/base/ OUT/facl/ OUT/tune/   what each stage leaves, in the model's own precision
+OUT/words/ OUT/base/ …          what each stage leaves, in the model's own precision
 OUT/model.safetensors           the result in float16, with config.json and tokenizer.json
 OUT/calibration.json            its temperature and how good that is, with reliability.html
 OUT/card.json                   what it is and how it came about, all stages in it; written last
@@ -28,15 +28,25 @@ from fakereasoning.scene_questions import scene_questions
 from fakereasoning.stage1 import train_facl
 from fakereasoning.starting import Start, fresh, read_start
 from fakereasoning.training import CARD, FORMAT, tune
+from fakereasoning.words import WordsRecipe
+from fakereasoning.words_stage import train_words
 from fdr_bench.data import open_dataset
 from fdr_bench.errors import UsageError, nearest
 from fdr_bench.store import write_json
 from fdr_bench.terminal import say
 from fdr_bench.types import Dataset
 
-Stage = Literal["base", "facl", "tune"]
+Stage = Literal["words", "base", "facl", "tune"]
+Recipe = TuneRecipe | FaclRecipe | WordsRecipe
 STAGES: tuple[Stage, ...] = get_args(Stage)
-ABOUT: Mapping[Stage, str] = {"base": "to describe images", "facl": "to see forgery", "tune": "to reason and to judge"}
+ABOUT: Mapping[Stage, str] = {
+    "words": "to see what is said of images",
+    "base": "to describe images",
+    "facl": "to see forgery",
+    "tune": "to reason and to judge",
+}
+BEFORE: tuple[Stage, ...] = ("words", "base")
+"""Stages that know nothing of forgery, and that a model to begin with stands in for."""
 DROPPED = ("identity", "format", "kind", "detector", "size", "trained_on", "architecture", "view", "parameters")
 """What the final card says once, and not again for each stage."""
 
@@ -86,7 +96,7 @@ def train(plan: Plan) -> Path:
     # A mistake in a later stage, or in the data of the calibration, shows before the first has taken its time.
     recipes = {stage: _recipe(plan, content, stage) for stage in _stages(plan, content)}
     validation = None if plan.validation is None else open_dataset(plan.validation)
-    material = _material(plan, content, "base" in recipes)
+    material = _material(plan, content, bool(set(BEFORE) & set(recipes)))
     current = _start(plan, content, material)
     facts = _facts(plan, content, material.dataset)
     cards: dict[str, Mapping[str, Any]] = {}
@@ -103,7 +113,7 @@ def train_stage(plan: Plan, stage: Stage) -> Path:
     content = read_recipe(plan.recipe)
     _stages(replace(plan, stages=(stage,)), content)
     recipe = _recipe(plan, content, stage)
-    material = _material(plan, content, stage == "base")
+    material = _material(plan, content, stage in BEFORE)
     facts = _facts(plan, content, material.dataset)
     _do(stage, plan.out, _start(plan, content, material), plan, recipe, facts, material)
     return plan.out
@@ -128,7 +138,7 @@ def _do(
     out: Path,
     start: Start,
     plan: Plan,
-    recipe: TuneRecipe | FaclRecipe,
+    recipe: Recipe,
     facts: Mapping[str, Any],
     material: Material,
 ) -> tuple[Start, Mapping[str, Any]]:
@@ -144,8 +154,13 @@ def _do(
         "quiet": plan.quiet,
         "facts": {**facts, "kind": stage, **card_facts(start.model.config)},
     }
-    if isinstance(recipe, FaclRecipe):
-        result = train_facl(start.model, material.dataset.samples, recipe=recipe, **common)
+    if not isinstance(recipe, TuneRecipe):
+        samples = material.dataset.samples
+        result = (
+            train_facl(start.model, samples, recipe=recipe, **common)
+            if isinstance(recipe, FaclRecipe)
+            else train_words(start.model, samples, material.questions, recipe=recipe, **common)
+        )
         # The folder of a stage is whole: the next may begin with it alone.
         start.codec.save(out)
         return start._replace(model=result.model), result.card
@@ -169,10 +184,11 @@ def _tell(plan: Plan, text: str) -> None:
         say(text)
 
 
-def _recipe(plan: Plan, content: Mapping[str, Any], stage: Stage) -> TuneRecipe | FaclRecipe:
+def _recipe(plan: Plan, content: Mapping[str, Any], stage: Stage) -> Recipe:
     """Return a stage's recipe with the plan's changes. Raises `UsageError`."""
     fields = _fields(plan, content, stage)
-    return FaclRecipe.from_json(fields) if stage == "facl" else TuneRecipe.from_json(fields)
+    kinds: Mapping[Stage, type[Recipe]] = {"words": WordsRecipe, "facl": FaclRecipe}
+    return kinds.get(stage, TuneRecipe).from_json(fields)
 
 
 def _fields(plan: Plan, content: Mapping[str, Any], stage: Stage) -> dict[str, Any]:
@@ -191,7 +207,7 @@ def _stages(plan: Plan, content: Mapping[str, Any]) -> tuple[Stage, ...]:
                 f"{nearest(stage, known)}"
             )
     chosen = tuple(stage for stage in known if plan.stages is None or stage in plan.stages)
-    return tuple(stage for stage in chosen if plan.start is None or stage != "base")
+    return tuple(stage for stage in chosen if plan.start is None or stage not in BEFORE)
 
 
 def _start(plan: Plan, content: Mapping[str, Any], material: Material) -> Start:

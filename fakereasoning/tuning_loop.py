@@ -44,7 +44,7 @@ class TuningLoop:
     ) -> None:
         """`tokens` None leaves the verdict's loss out; `seconds` is the budget, counted in `elapsed`."""
         self.rows, self.images, self.features, self.recipe = rows, images, features, recipe
-        self.accelerator, self.seconds = accelerator, seconds
+        self.accelerator, self.seconds, self.seed = accelerator, seconds, seed
         held = hold_out(list(rows.images), recipe.held_out, seed)
         self.learnt, self.held = np.flatnonzero(~held), np.flatnonzero(held)
         lengths = np.asarray(rows.lengths)
