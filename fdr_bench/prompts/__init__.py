@@ -130,6 +130,7 @@ def _checked(fields: dict[str, Any], path: Path) -> Prompt:
 
 def _problem(name: str, value: object) -> str | None:
     """Return what a field must be, where it is not."""
+    good: object
     match name:
         case "name":
             good, wanted = isinstance(value, str) and _NAME.fullmatch(value), "must be letters, digits, '_' and '-'"
@@ -138,8 +139,8 @@ def _problem(name: str, value: object) -> str | None:
         case "yes":
             good, wanted = value in _LABELS, "must be real or fake"
         case "version" | "max_tokens":
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            good, wanted = whole and value > 0, "must be a whole number above 0"  # type: ignore[operator]
+            whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
+            good, wanted = whole, "must be a whole number above 0"
         case "stages":
             tags = isinstance(value, list) and all(isinstance(tag, str) and _STAGE.fullmatch(tag) for tag in value)
             good, wanted = tags, "must be a list of tags in capitals"
