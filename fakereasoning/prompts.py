@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from fakereasoning.verdicts import read_verdict
+from fdr_bench.verdicts import read_verdict
 from fdr_bench.types import Label
 
 IMAGE_TOKEN = -200

@@ -56,6 +56,7 @@ def cli() -> None:
 @click.option("--preset", help="Preset of every model [default: official where its weights are here, else scenes].")
 @options.WEIGHTS
 @options.PLUGINS
+@options.families
 @options.DEVICE
 @options.JSON
 def predict(
@@ -73,11 +74,20 @@ def predict(
     Examples:
       fdr-bench predict photo.jpg --models npr
       fdr-bench predict photo.jpg folder/ --models cnndetection --weights cnndetection=weights/mine --json
+      fdr-bench predict photo.jpg --models openai:gpt-4o@staged
     """
     from fdr_bench.predicting import predict_paths, print_answers
 
     asked = options.names(models, plugin_files)
-    answers = predict_paths(paths, asked, preset=preset, brought=weights, files=plugin_files, device=device)
+    answers = predict_paths(
+        paths,
+        asked,
+        preset=preset,
+        brought=weights,
+        files=plugin_files,
+        device=device,
+        options=options.of_families(),
+    )
     return 1 if print_answers(answers, as_json) else 0
 
 

@@ -20,7 +20,7 @@ PACKAGES = ("fdr_bench", "baselines", "fakereasoning", "leaderboards")
 ALLOWED_FROM_THE_HARNESS = {
     # What a detector may use: the public names, and what it shares with the trainer.
     "baselines": {"", "types", "errors", "images", "weights", "weights_card", "training"},
-    "fakereasoning": {"", "types", "errors", "images", "weights", "weights_card", "training", "metrics"},
+    "fakereasoning": {"", "types", "errors", "images", "weights", "weights_card", "training", "metrics", "verdicts"},
     "leaderboards": {"", "types", "errors", "store"},
 }
 # Programs beside the detectors, run as python -m …: they read datasets, write folders and talk, as the trainer does.
