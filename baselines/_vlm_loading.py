@@ -6,9 +6,11 @@ a tensor that is missing would be random, so it is an error.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -58,16 +60,17 @@ def load(
         raise UsageError("the device 'auto' spreads a model over GPUs, and there is none; say --device cpu")
     where = {**_ALL_FROM_HERE, "trust_remote_code": trusted}
     try:
-        config = AutoConfig.from_pretrained(folder, **where)
-        processor = load_processor(str(folder), config, **where)
-        model, report = _HF.AutoModelForImageTextToText.from_pretrained(
-            folder,
-            config=config,
-            dtype=DTYPES[precision] if precision else _usual(folder, device),
-            output_loading_info=True,
-            **_placement(device, four_bit),
-            **where,
-        )
+        with _quietly():
+            config = AutoConfig.from_pretrained(folder, **where)
+            processor = load_processor(str(folder), config, **where)
+            model, report = _HF.AutoModelForImageTextToText.from_pretrained(
+                folder,
+                config=config,
+                dtype=DTYPES[precision] if precision else _usual(folder, device),
+                output_loading_info=True,
+                **_placement(device, four_bit),
+                **where,
+            )
     except ImportError as error:
         raise MissingExtra(_lacking(folder, told, error)) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
@@ -83,6 +86,21 @@ def load(
         model = model.to(device)
     _decode_plainly(model, processor)
     return Loaded(model.eval().requires_grad_(False), processor, template)
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep transformers from drawing bars and from telling what a config of another vocabulary is like."""
+    logging = _HF.logging
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _decode_plainly(model: Any, processor: Any) -> None:
@@ -113,16 +131,24 @@ def _config(folder: Path) -> dict[str, Any]:
 def _refuse(folder: Path, told: dict[str, Any], trusted: bool) -> None:
     """Raise where transformers has no class for this model that takes a text and images."""
     kind, coded = told["model_type"], "auto_map" in told
-    if kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES or (coded and trusted):
+    if kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
         return
+    if coded and trusted:
+        if "AutoModelForImageTextToText" in told["auto_map"]:
+            return
+        offered = ", ".join(sorted(told["auto_map"]))
+        raise UsageError(
+            f"the code that comes with {folder} offers {offered}, but no AutoModelForImageTextToText: each such model "
+            "is asked in a way of its own. Let a server run it (openai:NAME with --base-url), such as vLLM."
+        )
     if kind in CONFIG_MAPPING and not coded:
         raise UsageError(f"{folder} is a '{kind}' model, which does not answer questions about images")
     native = nearest_native(kind)
-    served = "Or let a server run it (openai:NAME --option base-url=…), such as vLLM."
+    served = "Or let a server run it (openai:NAME with --base-url), such as vLLM."
     if coded or native:
         raise UsageError(
             f"{folder} is a '{kind}' model, which runs on its authors' code only; that is not run here unless you say "
-            f"so (--option code=trusted, where you have read it). "
+            f"so (--option trust-code=NAME, where you have read it). "
             f"{f'The nearest that needs none: {native}. ' if native else ''}{served}"
         )
     raise MissingExtra(

@@ -7,6 +7,7 @@ transformers' Pillow processors, whose geometry is that of the families' referen
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
@@ -60,7 +61,7 @@ def _kind(source: str, config: Any, **where: Any) -> Any:
 def _without_video(kind: Any, source: str, **where: Any) -> Any:
     """Return a processor as its `from_pretrained` makes it, with None in the place of the video processor."""
     told, _ = kind.get_processor_dict(source, **where)
-    parts = {
+    parts: Mapping[str, Callable[[], Any]] = {
         "image_processor": lambda: _AUTO_IMAGE.from_pretrained(source, backend="pil", **where),
         "tokenizer": lambda: AutoTokenizer.from_pretrained(source, **where),
         VIDEO: lambda: None,
@@ -72,7 +73,6 @@ def _without_video(kind: Any, source: str, **where: Any) -> Any:
     def accept_none(self: Any, name: str, part: object) -> Any:
         return type(None) if name == VIDEO and part is None else kind.check_argument_for_proper_class(self, name, part)
 
-    still: Any = type(
-        kind.__name__, (kind,), {"check_argument_for_proper_class": accept_none, "__init__": kind.__init__}
-    )
+    changed = {"check_argument_for_proper_class": accept_none, "__init__": kind.__init__}
+    still = cast(Any, type)(kind.__name__, (kind,), changed)
     return still.from_args_and_dict([parts[name]() for name in kind.get_attributes()], told)

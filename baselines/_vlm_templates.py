@@ -28,10 +28,14 @@ def _chatml(image: str, *, system: str = "") -> str:
     )
 
 
-def _roles(*, before: str, system: str, user: str, image: str, after: str, assistant: str) -> str:
-    """Return a format that marks the user's turn and the answer with words, the system text standing in front."""
+def _roles(*, begin: str = "", usual: str = "", system: str, user: str, image: str, after: str, assistant: str) -> str:
+    """Return a format that marks the user's turn and the answer with words, the system text standing in front.
+
+    `usual` stands in for a conversation without a system text; `system` and `after` end the two turns.
+    """
+    told = f"{{%- if messages[0].role != 'system' -%}}{{{{ '{usual}{system}' }}}}{{%- endif -%}}" if usual else ""
     return (
-        f"{{{{ '{before}' }}}}{_TURN}{{%- if message.role == 'system' -%}}{_TEXTS}{{{{ '{system}' }}}}"
+        f"{{{{ '{begin}' }}}}{told}{_TURN}{{%- if message.role == 'system' -%}}{_TEXTS}{{{{ '{system}' }}}}"
         f"{{%- else -%}}{{{{ '{user}' }}}}{_IMAGES}{{{{ '{image}' }}}}{_END}{_TEXTS}{{{{ '{after}' }}}}{{%- endif -%}}"
         f"{_END}{{%- if add_generation_prompt -%}}{{{{ '{assistant}' }}}}{{%- endif -%}}"
     )
@@ -50,40 +54,52 @@ _GLM = (
     + "{%- if add_generation_prompt -%}{{ '<|assistant|>\\n' }}{%- endif -%}"
 )
 
+_DEEPSEEK = _roles(
+    usual="You are a helpful language and vision assistant. You are able to understand the visual content that the "
+    "user provides, and assist the user with a variety of tasks using natural language.",
+    system="\\n\\n",
+    user="User: ",
+    image="<image_placeholder>",
+    after="\\n\\n",
+    assistant="Assistant:",
+)
+_GEMMA = (
+    # Gemma has no system turn: the system text opens the user's.
+    "{{ bos_token + '<start_of_turn>user\\n' }}"
+    + _TURN
+    + "{%- if message.role == 'system' -%}"
+    + _TEXTS
+    + "{{ '\\n\\n' }}{%- else -%}"
+    + _IMAGES
+    + "{{ '<start_of_image>' }}"
+    + _END
+    + _TEXTS
+    + "{%- endif -%}"
+    + _END
+    + "{{ '<end_of_turn>\\n' }}{%- if add_generation_prompt -%}{{ '<start_of_turn>model\\n' }}{%- endif -%}"
+)
+
+
+def _idefics(begin: str) -> str:
+    end = "<end_of_utterance>\\n"
+    return _roles(begin=begin, system=end, user="User:", image="<image>", after=end, assistant="Assistant:")
+
+
+_HELPFUL = "You are a helpful assistant."
+
 TEMPLATES: Mapping[str, str] = {
-    "llava": _roles(
-        before="", system=" ", user="USER: ", image="<image>\\n", after=" ", assistant="ASSISTANT:"
-    ),
-    "llava_onevision": _chatml("<image>\\n"),
-    "qwen2_vl": _chatml(_QWEN_IMAGE, system="You are a helpful assistant."),
-    "qwen2_5_vl": _chatml(_QWEN_IMAGE, system="You are a helpful assistant."),
+    "llava": _roles(system=" ", user="USER: ", image="<image>\\n", after=" ", assistant="ASSISTANT:"),
+    "llava_onevision": _chatml("<image>\\n", system=_HELPFUL),
+    "qwen2_vl": _chatml(_QWEN_IMAGE, system=_HELPFUL),
+    "qwen2_5_vl": _chatml(_QWEN_IMAGE, system=_HELPFUL),
     "qwen3_vl": _chatml(_QWEN_IMAGE),
     "internvl": _chatml("<IMG_CONTEXT>\\n"),
     "glm4v": _GLM,
     "glm46v": _GLM,
-    "deepseek_vl": _roles(
-        before="", system="\\n\\n", user="User: ", image="<image_placeholder>", after="\\n\\n", assistant="Assistant:"
-    ),
-    "deepseek_vl_hybrid": _roles(
-        before="", system="\\n\\n", user="User: ", image="<image_placeholder>", after="\\n\\n", assistant="Assistant:"
-    ),
-    "gemma3": (
-        # Gemma has no system turn: the system text opens the user's.
-        "{{ bos_token + '<start_of_turn>user\\n' }}" + _TURN + "{%- if message.role == 'system' -%}" + _TEXTS
-        + "{{ '\\n\\n' }}{%- else -%}" + _IMAGES + "{{ '<start_of_image>' }}" + _END + _TEXTS
-        + "{%- endif -%}" + _END + "{{ '<end_of_turn>\\n' }}{%- if add_generation_prompt -%}"
-        "{{ '<start_of_turn>model\\n' }}{%- endif -%}"
-    ),
-    "idefics2": _roles(
-        before="", system="<end_of_utterance>\\n", user="User:", image="<image>", after="<end_of_utterance>\\n",
-        assistant="Assistant:",
-    ),
-    "idefics3": _roles(
-        before="<|begin_of_text|>", system="<end_of_utterance>\\n", user="User:", image="<image>",
-        after="<end_of_utterance>\\n", assistant="Assistant:",
-    ),
-    "smolvlm": _roles(
-        before="<|im_start|>", system="<end_of_utterance>\\n", user="User:", image="<image>",
-        after="<end_of_utterance>\\n", assistant="Assistant:",
-    ),
-}  # fmt: skip
+    "deepseek_vl": _DEEPSEEK,
+    "deepseek_vl_hybrid": _DEEPSEEK,
+    "gemma3": _GEMMA,
+    "idefics2": _idefics(""),
+    "idefics3": _idefics("<|begin_of_text|>"),
+    "smolvlm": _idefics("<|im_start|>"),
+}
