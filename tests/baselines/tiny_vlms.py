@@ -16,7 +16,8 @@ from transformers import CONFIG_MAPPING, AutoModelForImageTextToText, PreTrained
 from baselines._vlm_templates import TEMPLATES
 from tests.baselines.tiny_vlm_families import FAMILIES, Family
 
-WORDS = ("real", "fake", " real", " fake", "Real", "Fake", " Real", " Fake", "yes", "no", "This", " image", " is")
+# Those with a space first, so that their merges go before the others'.
+WORDS = (" real", " fake", " Real", " Fake", " image", " is", "real", "fake", "Real", "Fake", "yes", "no", "This")
 
 
 def tokenizer(family: Family) -> PreTrainedTokenizerFast:
