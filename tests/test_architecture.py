@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("fdr_bench", "baselines", "fakereasoning", "leaderboards")
 ALLOWED_FROM_THE_HARNESS = {
     # What a detector may use: the public names, and what it shares with the trainer.
-    "baselines": {"", "types", "errors", "images", "weights", "weights_card", "training"},
+    "baselines": {"", "types", "errors", "images", "weights", "weights_card", "training"}
+    | {"families", "journal", "prompts"},
     "fakereasoning": {"", "types", "errors", "images", "weights", "weights_card", "training", "metrics", "verdicts"},
     "leaderboards": {"", "types", "errors", "store"},
 }
