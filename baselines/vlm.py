@@ -124,6 +124,7 @@ class LocalVLM:
                     reasoning=answer.reasoning,
                     raw=said.text,
                     score_source=said.score_source,
+                    problem=answer.problem,
                 )
             )
         return made
