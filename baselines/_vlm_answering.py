@@ -27,7 +27,8 @@ from fdr_bench.types import Label
 class Question:
     """What is asked, and how the verdict's word is found: behind `lead`, or as the answer's first where that is empty.
 
-    `stage` is the tag of the stage that states the verdict, where the answer has stages.
+    `stage` is the tag of the stage that states the verdict, where the answer has stages. `appended` is put behind a
+    text that has no verdict, where the lead in its tag will not do.
     """
 
     text: str
@@ -35,10 +36,13 @@ class Question:
     words: Mapping[Label, str]
     lead: str = ""
     stage: str | None = None
+    appended: str | None = None
 
     @property
     def start(self) -> str:
         """What is put behind a text that has no verdict, for its word to follow; empty where it comes first."""
+        if self.appended is not None:
+            return self.appended
         tag = f"<{self.stage}> " if self.stage else ""
         return tag + self.lead[:1].upper() + self.lead[1:] if self.lead else ""
 

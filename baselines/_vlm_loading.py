@@ -53,6 +53,8 @@ def load(
     where the model is of another kind.
     """
     told = _config(folder)
+    if told["model_type"] in ("llava", "llava_llama") and "mm_vision_tower" in told:
+        return _original(folder, device, precision, four_bit)
     _refuse(folder, told, trusted)
     if four_bit and importlib.util.find_spec("bitsandbytes") is None:
         raise MissingExtra("4-bit loading needs bitsandbytes and a GPU: pip install bitsandbytes, or leave it out")
@@ -84,8 +86,17 @@ def load(
         )
     if not _is_placed(device, four_bit):
         model = model.to(device)
-    _decode_plainly(model, processor)
+    decode_plainly(model, processor)
     return Loaded(model.eval().requires_grad_(False), processor, template)
+
+
+def _original(folder: Path, device: str, precision: str | None, four_bit: bool) -> Loaded:
+    """Return a LLaVA-1.5 in its authors' layout, whose config names an image tower in place of its sizes."""
+    from baselines._llava_original import load_original
+
+    if four_bit or device == "auto":
+        raise UsageError(f"{folder} is in LLaVA's own layout, which is read whole: no 4-bit loading, no device 'auto'")
+    return load_original(folder, device=device, dtype=DTYPES[precision] if precision else _usual(folder, device))
 
 
 @contextlib.contextmanager
@@ -103,7 +114,7 @@ def _quietly() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _decode_plainly(model: Any, processor: Any) -> None:
+def decode_plainly(model: Any, processor: Any) -> None:
     """Leave of the checkpoint's ways of decoding only where an answer ends: no penalty, no sampling of its own."""
     told, tokenizer = model.generation_config, processor.tokenizer
     ends = told.eos_token_id if isinstance(told.eos_token_id, list) else [told.eos_token_id]
