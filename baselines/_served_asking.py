@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import os
 import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from baselines._served_answers import Heard
@@ -23,17 +24,23 @@ LONGEST_WAIT = 600.0
 """Seconds beyond which a server's wish to wait is not followed to the letter."""
 
 
+ENCODERS = 4
+"""Threads that make images ready to be sent, so that no request under way waits for that."""
+
+
 class Question(NamedTuple):
-    """One image to be asked about: what names its answer, and the function that asks the server."""
+    """One image to be asked about: what names its answer, what encodes it, and what sends that to the server."""
 
     key: str
-    ask: Callable[[], Heard]
+    encode: Callable[[], str]
+    ask: Callable[[str], Heard]
 
 
 class _Job:
     def __init__(self, question: Question) -> None:
         self.question = question
         self.future: Future[Row | Trouble] = Future()
+        self.encoded = ""
         self.requests = 0
 
 
@@ -51,6 +58,7 @@ class Asking:
         self._number = itertools.count()
         self._jobs: dict[str, _Job] = {}
         self._threads: list[threading.Thread] = []
+        self._encoders = ThreadPoolExecutor(min(ENCODERS, os.cpu_count() or 1))
         self._under_way = self._answers = self._in_vain = 0
         self._spent = {"cost": 0.0, "tokens": 0.0, "requests": 0.0}
         self._pause_until = 0.0
@@ -78,11 +86,10 @@ class Asking:
             if self._stopped is not None:
                 self._settle(job, RunStopped(self._stopped))
                 return job.future
-            heapq.heappush(self._waiting, (0.0, next(self._number), job))
+            self._encoders.submit(self._encode, job)
             if len(self._threads) < min(self._options.concurrency, len(self._jobs)):
                 self._threads.append(threading.Thread(target=self._work, name=f"asking-{self._name}", daemon=True))
                 self._threads[-1].start()
-            self._condition.notify()
             return job.future
 
     def close(self) -> None:
@@ -96,17 +103,30 @@ class Asking:
             self._stopped = self._stopped or f"{self._name} was stopped"
             self._tell_all()
             self._condition.notify_all()
+        self._encoders.shutdown(wait=False, cancel_futures=True)
         if self._journal is not None and not self._under_way:
             self._journal.close()
             self._journal = None
 
     # ---------------------------------------------------------------- in the threads
 
+    def _encode(self, job: _Job) -> None:
+        try:
+            job.encoded = job.question.encode()
+        except BaseException as error:  # whoever waits must hear of it, or would wait for ever
+            with self._condition:
+                self._settle(job, error)
+            return
+        with self._condition:
+            if self._stopped is None:
+                heapq.heappush(self._waiting, (0.0, next(self._number), job))
+                self._condition.notify()
+
     def _work(self) -> None:
         while (job := self._next()) is not None:
             job.requests += 1
             try:
-                outcome: Heard | Trouble = job.question.ask()
+                outcome: Heard | Trouble = job.question.ask(job.encoded)
             except Trouble as trouble:
                 outcome = trouble
             except BaseException as error:  # whoever waits must hear of it, or would wait for ever

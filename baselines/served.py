@@ -99,13 +99,15 @@ class ServedDetector:
         from baselines._served_asking import Question
         from baselines._served_images import data_url, pixel_digest
 
-        def ask() -> Any:
-            url = data_url(image, side=self._options.image_side, format=self._options.image_format)
+        def encode() -> str:
+            return data_url(image, side=self._options.image_side, format=self._options.image_format)
+
+        def ask(url: str) -> Any:
             reply = self._server.post(self._body(url))
             return hear(reply, self._prompt, structured=self._options.structured)
 
         key = hashlib.sha256(f"{self._settings} {pixel_digest(image)}".encode()).hexdigest()[:32]
-        return Question(key, ask)
+        return Question(key, encode, ask)
 
     def _body(self, url: str) -> dict[str, Any]:
         picture: dict[str, Any] = {"url": url}
