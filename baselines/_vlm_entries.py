@@ -87,6 +87,13 @@ ENTRIES: Mapping[str, Entry] = {
         licence="Apache-2.0",
         kind="qwen3_vl",
     ),
+    "qwen3.5-27b": Entry(
+        hub="Qwen/Qwen3.5-27B",
+        title="Qwen3.5-27B",
+        paper="none known here: see the model's own card",
+        licence="not known here: see the model's own card",
+        kind="qwen3_5",
+    ),
     "internvl3-8b": Entry(
         hub="OpenGVLab/InternVL3-8B-hf",
         title="InternVL3-8B",

@@ -1,7 +1,7 @@
 """Load a vision-language model's processor: tokenizer, image processor and chat template, for still images only.
 
 transformers' own `AutoProcessor` also wants a video processor where the family has one, and that needs torchvision.
-Here only images are shown, so the video side is left out where torchvision is missing; the images then go through
+Here only images are shown, so video and audio are left out where torchvision is missing; the images then go through
 transformers' Pillow processors, whose geometry is that of the families' reference code.
 """
 
@@ -16,6 +16,7 @@ from transformers.processing_utils import ProcessorMixin
 from transformers.utils.import_utils import is_torchvision_available
 
 VIDEO = "video_processor"
+_UNSHOWN = (VIDEO, "audio_processor", "feature_extractor")
 # transformers leaves these without types.
 _AUTO, _AUTO_IMAGE = cast(Any, AutoProcessor), cast(Any, AutoImageProcessor)
 
@@ -59,19 +60,21 @@ def _kind(source: str, config: Any, **where: Any) -> Any:
 
 
 def _without_video(kind: Any, source: str, **where: Any) -> Any:
-    """Return a processor as its `from_pretrained` makes it, with None in the place of the video processor."""
+    """Return a processor as its `from_pretrained` makes it, with None in the place of what takes video and audio."""
     told, _ = kind.get_processor_dict(source, **where)
     parts: Mapping[str, Callable[[], Any]] = {
         "image_processor": lambda: _AUTO_IMAGE.from_pretrained(source, backend="pil", **where),
         "tokenizer": lambda: AutoTokenizer.from_pretrained(source, **where),
-        VIDEO: lambda: None,
+        **dict.fromkeys(_UNSHOWN, lambda: None),
     }
     lacking = [name for name in kind.get_attributes() if name not in parts]
     if lacking:
         raise ValueError(f"its processor {kind.__name__} also needs {', '.join(lacking)}")
 
     def accept_none(self: Any, name: str, part: object) -> Any:
-        return type(None) if name == VIDEO and part is None else kind.check_argument_for_proper_class(self, name, part)
+        return (
+            type(None) if name in _UNSHOWN and part is None else kind.check_argument_for_proper_class(self, name, part)
+        )
 
     changed = {"check_argument_for_proper_class": accept_none, "__init__": kind.__init__}
     still = cast(Any, type)(kind.__name__, (kind,), changed)

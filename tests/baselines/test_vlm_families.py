@@ -1,4 +1,4 @@
-"""Ten families of vision-language models, tiny and offline: what they read, and that a batch changes no answer."""
+"""Fourteen families of vision-language models, tiny and offline: what they read, and that a batch changes no answer."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ PUBLISHED = {
     "gemma3": "<bos><start_of_turn>user\n<start_of_image>Q?<end_of_turn>\n<start_of_turn>model\n",
     "idefics3": "<|begin_of_text|>User:<image>Q?<end_of_utterance>\nAssistant:",
     "idefics2": "User:<image>Q?<end_of_utterance>\nAssistant:",
+}
+PUBLISHED |= {
+    "deepseek_vl_hybrid": PUBLISHED["deepseek_vl"],
+    "glm46v": PUBLISHED["glm4v"],
+    "qwen2_vl": PUBLISHED["qwen2_5_vl"],
+    "qwen3_5": PUBLISHED["qwen3_vl"],
 }
 SIZES = ((60, 40), (40, 60), (64, 64), (90, 30))
 

@@ -1,4 +1,4 @@
-"""The networks of ten families of vision-language models at a tiny size: what their config.json says.
+"""The networks of fourteen families of vision-language models at a tiny size: what their config.json says.
 
 Each function gets the ids of the tokens by name, and under "" how many there are; it returns the config's fields.
 """
@@ -137,3 +137,35 @@ def idefics2(numbers: Mapping[str, int]) -> dict[str, Any]:
         "text_config": text(numbers, model_type="mistral", head_dim=8),
         "image_token_id": numbers["<image>"],
     }
+
+
+def deepseek_vl_hybrid(numbers: Mapping[str, int]) -> dict[str, Any]:
+    sharp = {
+        "model_type": "sam_vision_model", "hidden_size": 16, "output_channels": 8, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "image_size": 64, "patch_size": 16, "window_size": 2, "global_attn_indexes": [1],
+        "num_pos_feats": 4, "mlp_dim": 32, "initializer_range": 0.02,
+    }  # fmt: skip
+    return {**deepseek_vl(numbers), "high_res_vision_config": sharp}
+
+
+def qwen2_vl(numbers: Mapping[str, int]) -> dict[str, Any]:
+    vision = {"depth": 2, "embed_dim": 16, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 2}
+    return {**qwen(numbers), "vision_config": vision, "text_config": text(numbers, rope_parameters=MROPE)}
+
+
+def qwen3_5(numbers: Mapping[str, int]) -> dict[str, Any]:
+    vision = {
+        "depth": 2, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 32,
+        "num_position_embeddings": 16,
+    }  # fmt: skip
+    words = text(
+        numbers,
+        head_dim=8,
+        rope_parameters={**MROPE, "mrope_interleaved": True, "partial_rotary_factor": 1.0},
+        layer_types=["linear_attention", "full_attention"],
+        linear_key_head_dim=8,
+        linear_value_head_dim=8,
+        linear_num_key_heads=2,
+        linear_num_value_heads=4,
+    )
+    return {**qwen(numbers), "vision_config": vision, "text_config": words}

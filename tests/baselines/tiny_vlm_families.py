@@ -1,9 +1,9 @@
-"""Ten families of vision-language models at a tiny size: processors and tokens as the hub's files have them."""
+"""Fourteen families of vision-language models at a tiny size: processors and tokens as the hub's files have them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.baselines import tiny_vlm_configs
@@ -11,7 +11,8 @@ from tests.baselines import tiny_vlm_configs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """What is special of one family; `special` are its tokens by the attribute that processors look for."""
+    """What is special of one family; `special` are its tokens by the attribute that processors look for;
+    `template` is the family whose chat format it has (None: its own)."""
 
     config: Callable[[Mapping[str, int]], dict[str, Any]]
     image_processor: Mapping[str, Any]
@@ -21,6 +22,7 @@ class Family:
     start: str | None = None
     others: tuple[str, ...] = ()
     pad: str = "<pad>"
+    template: str | None = None
 
 
 _QWEN_SPECIAL = {
@@ -182,3 +184,26 @@ FAMILIES: dict[str, Family] = {
     ),
 }  # fmt: skip
 """By transformers' `model_type`."""
+
+FAMILIES |= {
+    "deepseek_vl_hybrid": replace(
+        FAMILIES["deepseek_vl"],
+        config=tiny_vlm_configs.deepseek_vl_hybrid,
+        image_processor={
+            "image_processor_type": "DeepseekVLHybridImageProcessor",
+            "size": {"height": 32, "width": 32},
+            "high_res_size": {"height": 64, "width": 64},
+            "min_size": 8,
+        },
+        processor={"processor_class": "DeepseekVLHybridProcessor", "num_image_tokens": 4},
+    ),
+    "glm46v": replace(
+        FAMILIES["glm4v"],
+        image_processor={**FAMILIES["glm4v"].image_processor, "image_processor_type": "Glm46VImageProcessor"},
+        processor={"processor_class": "Glm46VProcessor"},
+    ),
+    "qwen2_vl": replace(
+        FAMILIES["qwen2_5_vl"], config=tiny_vlm_configs.qwen2_vl, processor={"processor_class": "Qwen2VLProcessor"}
+    ),
+    "qwen3_5": replace(FAMILIES["qwen3_vl"], config=tiny_vlm_configs.qwen3_5, template="qwen3_vl"),
+}

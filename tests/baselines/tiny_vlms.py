@@ -1,4 +1,4 @@
-"""Vision-language models of ten families at a tiny size: the same classes, files and chat formats, random weights.
+"""Vision-language models of fourteen families at a tiny size: the same classes, files and chat formats, random weights.
 
 `write(family, folder)` makes what a checkpoint on the hub is: config.json, model.safetensors, a tokenizer, the image
 processor's and the processor's settings, and chat_template.jinja.
@@ -60,7 +60,7 @@ def write(name: str, folder: Path, *, seed: int = 0) -> Path:
     model.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(dict(family.image_processor)))
     (folder / "processor_config.json").write_text(json.dumps(dict(family.processor)))
-    (folder / "chat_template.jinja").write_text(TEMPLATES[name])
+    (folder / "chat_template.jinja").write_text(TEMPLATES[family.template or name])
     return folder
 
 
