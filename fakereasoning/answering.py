@@ -66,8 +66,11 @@ class Answerer:
         self.calibration_temperature, self.max_new_tokens = calibration_temperature, max_new_tokens
         self.sampling_temperature, self.seed, self.stages = sampling_temperature, seed, stages
 
-    def answer(self, images: Sequence[Image]) -> list[Answer]:
-        """Return an answer an image, in order. Raises `ImageError` for one that no memory would hold when padded."""
+    def answer(self, images: Sequence[Image], *, question: str | None = None) -> list[Answer]:
+        """Return an answer an image, in order, to one question (None: the model's own).
+
+        Raises `ImageError` for an image that no memory would hold when padded.
+        """
         if not images:
             return []
         config = self.model.config
@@ -81,6 +84,7 @@ class Answerer:
             self.model,
             self.codec,
             pixels=normalised(pixels),
+            questions=None if question is None else [question] * len(images),
             max_new_tokens=self.max_new_tokens,
             temperature=self.sampling_temperature,
             seed=self.seed,

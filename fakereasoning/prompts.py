@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from fakereasoning.verdicts import read_verdict
 from fdr_bench.types import Label
+from fdr_bench.verdicts import read_verdict
 
 IMAGE_TOKEN = -200
 """Stands in the ids where the image's tokens come."""

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fdr_bench import families, plugins, weights
 from fdr_bench import models as resolving
-from fdr_bench import plugins, weights
 from fdr_bench.errors import FDRBenchError, WeightsError
 from fdr_bench.store import Row
 from fdr_bench.types import Preset, Weights
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def models() -> list[Row]:
-    """Return a row for each installed detector; a broken one has its reason in "note"."""
+    """Return a row for each installed detector and family of them; a broken one has its reason in "note"."""
     rows = []
     for listed in plugins.list_detectors():
         found, card = listed
@@ -30,6 +30,10 @@ def models() -> list[Row]:
                 "note": found.problem,
             }
         )
+    for found in plugins.discover(plugins.FAMILIES):
+        package = f"{found.distribution} {found.version}"
+        note = found.problem or f"any model by its name; 'fdr-bench show {found.name}:NAME' says more"
+        rows.append({"model": f"{found.name}:NAME", "presets": None, "paper": None, "package": package, "note": note})
     return rows
 
 
@@ -66,9 +70,12 @@ def metrics() -> list[Row]:
 
 def card(name: str) -> dict[str, Any]:
     """Return all that a detector's card says, with where each preset's weights are on this machine."""
-    found = plugins.load_detector(name).card
+    target = families.parse(name).name
+    found = families.load_detector(target).card
     facts = {key: value for key, value in asdict(found).items() if key != "presets"}
     facts["presets"] = {key: _preset(found.name, key, preset) for key, preset in found.presets.items()}
+    if known := families.options_of(target):
+        facts["options"] = dict(known)
     return facts
 
 

@@ -13,7 +13,7 @@ import click
 
 from fdr_bench import cli_options as options
 from fdr_bench.cli_catalogue import data, list_, new_detector, selftest, show, train
-from fdr_bench.cli_run import report, resume, run, score
+from fdr_bench.cli_run import consistency, report, resume, run, score
 from fdr_bench.errors import FDRBenchError
 
 
@@ -56,6 +56,7 @@ def cli() -> None:
 @click.option("--preset", help="Preset of every model [default: official where its weights are here, else scenes].")
 @options.WEIGHTS
 @options.PLUGINS
+@options.families
 @options.DEVICE
 @options.JSON
 def predict(
@@ -73,13 +74,22 @@ def predict(
     Examples:
       fdr-bench predict photo.jpg --models npr
       fdr-bench predict photo.jpg folder/ --models cnndetection --weights cnndetection=weights/mine --json
+      fdr-bench predict photo.jpg --models openai:gpt-4o@staged
     """
     from fdr_bench.predicting import predict_paths, print_answers
 
     asked = options.names(models, plugin_files)
-    answers = predict_paths(paths, asked, preset=preset, brought=weights, files=plugin_files, device=device)
+    answers = predict_paths(
+        paths,
+        asked,
+        preset=preset,
+        brought=weights,
+        files=plugin_files,
+        device=device,
+        options=options.of_families(),
+    )
     return 1 if print_answers(answers, as_json) else 0
 
 
-for command in (run, resume, score, report, predict, list_, show, data, train, selftest, new_detector):
+for command in (run, resume, score, consistency, report, predict, list_, show, data, train, selftest, new_detector):
     cli.add_command(command)

@@ -46,9 +46,13 @@ def show(model: str, as_json: bool) -> None:
     if as_json:
         terminal.print_json(card)
         return
-    terminal.print_table(["", "value"], [(key, value) for key, value in card.items() if key != "presets"])
+    terminal.print_table(
+        ["", "value"], [(key, value) for key, value in card.items() if key not in ("presets", "options")]
+    )
     for name, preset in card["presets"].items():
         terminal.print_table(["", "value"], list(preset.items()), title=f"{model}@{name}")
+    if "options" in card:
+        terminal.print_table(["option", "note"], list(card["options"].items()), title="--option NAME=VALUE")
 
 
 @click.group()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -46,8 +48,59 @@ def _limit_of_failures(context: click.Context, parameter: click.Parameter, value
     return value
 
 
+_OPTIONS = "fdr_bench.options"
+
+
+def of_families() -> dict[str, str]:
+    """Return the options for models of families that stand on the command line, by name."""
+    return dict(click.get_current_context().meta.get(_OPTIONS, {}))
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    if value is not None and parameter.name is not None:
+        context.meta.setdefault(_OPTIONS, {})[parameter.name.replace("_", "-")] = str(value)
+
+
+def _keep_pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> None:
+    for pair in values:
+        name, separator, value = pair.partition("=")
+        if not separator or not name or not value:
+            raise click.BadParameter(f"'{pair}' should be NAME=VALUE, such as timeout=60")
+        context.meta.setdefault(_OPTIONS, {})[name] = value
+
+
+def _kept(*words: str, **settings: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(*words, expose_value=False, **{"callback": _keep, **settings})
+
+
+_OF_FAMILIES = (
+    _kept("--base-url", metavar="URL", help="The server of openai:NAME, such as http://localhost:8000/v1."),
+    _kept("--prompt", metavar="NAME|FILE", help="What zero-shot models are asked: a shipped prompt, or a file."),
+    _kept("--temperature", type=click.FloatRange(0, 2), help="Of zero-shot models [default: 0]."),
+    _kept("--repeats", type=click.IntRange(1, 100), help="How often zero-shot models see each image [default: 1]."),
+    _kept("--concurrency", type=click.IntRange(1, 1024), help="Requests under way at a time [default: 16]."),
+    _kept("--budget", metavar="N", help="Stop, resumably, at 5USD, 2000000tokens or 1000requests."),
+    _kept(
+        "--option",
+        multiple=True,
+        callback=_keep_pairs,
+        metavar="NAME=VALUE",
+        help="Another option of such models; 'fdr-bench show openai:NAME' lists them. Repeatable.",
+    ),
+)
+
+
+def families(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options for models of families; `of_families` tells them, the command's parameters do not."""
+    for option in reversed(_OF_FAMILIES):
+        command = option(command)
+    return command
+
+
 MODELS = click.option(
-    "--models", help="Names, comma-separated: name[@preset][:view]; or all [default: all, or what --plugin names]."
+    "--models",
+    help="Names, comma-separated: name[@preset][:view], or family:NAME[@prompt][:polarity] such as openai:gpt-4o; or "
+    "all [default: all, or what --plugin names].",
 )
 WEIGHTS = click.option(
     "--weights",

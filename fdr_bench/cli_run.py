@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--preset", help="Preset of every model [default: scenes on FDR-Scenes, official elsewhere].")
 @options.WEIGHTS
 @options.PLUGINS
+@options.families
 @click.option("--out", type=PATH, help="Run folder; an unfinished run is continued [default: runs/<time>-<hash>].")
 @click.option("--limit", type=click.IntRange(1), help="Samples a dataset, evenly over generators and classes.")
 @click.option("--batch", default=32, show_default=True, type=click.IntRange(1), help="Images a batch.")
@@ -62,6 +63,7 @@ def run(
       fdr-bench run --models all --data mmfr:evaluation_sets --preset scenes
       fdr-bench run --models cnndetection,npr:native --data folders:photos --limit 500
       fdr-bench run --models cnndetection --weights cnndetection=weights/mine --data parquet:train.parquet
+      fdr-bench run --models openai:Qwen2.5-VL-7B-Instruct@staged --base-url http://localhost:8000/v1 --budget 5USD
     """
     from fdr_bench import session
     from fdr_bench.plan import Asked, resolve
@@ -73,6 +75,7 @@ def run(
         preset=preset,
         weights=weights,
         plugins=plugin_files,
+        options=options.of_families(),
         limit=limit,
         batch=batch,
         threads=threads,
@@ -90,6 +93,7 @@ def run(
 
 @click.command()
 @click.argument("run", type=PATH)
+@options.families
 @options.WORKERS
 @options.MAX_FAILURES
 @options.RETRY
@@ -99,14 +103,21 @@ def resume(run: Path, workers: int | None, max_failures: str, retry_failures: bo
     """Finish an unfinished run: exactly the samples that are missing.
 
     \b
-    Example:
+    Examples:
       fdr-bench resume runs/20260101-120000-1a2b3c4d
+      fdr-bench resume runs/20260101-120000-1a2b3c4d --budget 10USD
     """
     from fdr_bench import session
     from fdr_bench.terminal import Bars
 
     with Bars() as bars:
-        finished = session.resume(run, workers=workers or options.cores(), progress=bars, retry_failures=retry_failures)
+        finished = session.resume(
+            run,
+            workers=workers or options.cores(),
+            progress=bars,
+            retry_failures=retry_failures,
+            options=options.of_families(),
+        )
     return _conclude(finished, max_failures, strict, as_json)
 
 
@@ -185,6 +196,35 @@ def score(run: Path, validation: Path | None, resamples: int, level: float, seed
 
     score_run(run, resamples=resamples, seed=seed, level=level, validation=validation)
     _print_results(read_manifest(run), run, as_json)
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@options.JSON
+def consistency(run: Path, as_json: bool) -> None:
+    """Say how often zero-shot models contradict themselves: between repeats, and between the polarities of a prompt.
+
+    \b
+    Examples:
+      fdr-bench run --models openai:gpt-4o@verdict --repeats 5 --temperature 0.2 --out runs/repeated
+      fdr-bench consistency runs/repeated
+    """
+    from fdr_bench import terminal
+    from fdr_bench.consistency import consistency as measured
+
+    rows = measured(run)
+    if as_json:
+        terminal.print_json(rows)
+        return
+    columns = ["model", "dataset", "between", "inconsistent %", "fake % first", "fake % second", "n", "missing"]
+    shares = ("rate", "fake_first", "fake_second")
+    cells = [
+        [row["model"], row["dataset"], row["between"]]
+        + [None if row[name] is None else f"{100 * row[name]:.2f}" for name in shares]
+        + [row["n"], row["n_missing"]]
+        for row in rows
+    ]
+    terminal.print_table(columns, cells)
 
 
 @click.command()

@@ -10,10 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from fdr_bench import plugins, weights
+from fdr_bench import families, plugins, weights
 from fdr_bench.engines import Model
 from fdr_bench.errors import PluginError, UsageError
-from fdr_bench.model_spec import ModelSpec
+from fdr_bench.prompts.presets import view_name
 from fdr_bench.store import Row
 from fdr_bench.types import AnswerView, DetectorCard, DetectorFactory, Preset, SetBaseline, TrainedOn
 from fdr_bench.weights_card import read_card
@@ -30,6 +30,8 @@ class Candidate(NamedTuple):
     factory: DetectorFactory
     preset: str | None
     view: str | None
+    options: Mapping[str, str] = {}
+    repeat: int = 1
 
 
 class Resolved(NamedTuple):
@@ -43,27 +45,38 @@ class Resolved(NamedTuple):
 
 
 def candidates(
-    names: Sequence[str], files: Sequence[str], brought: Mapping[str, str]
+    names: Sequence[str],
+    files: Sequence[str],
+    brought: Mapping[str, str],
+    options: Mapping[str, str] | None = None,
 ) -> tuple[list[Candidate], list[Row]]:
     """Return the detectors named, and with ("all",) the rows of those that cannot be loaded.
 
-    Raises `PluginError` where one named cannot be loaded, `UsageError` where weights are for a model not among them.
+    `options` are for models of families, each of which stands among the detectors as often as the repeats say. Raises
+    `PluginError` where one named cannot be loaded, `UsageError` where weights or options are for none of them.
     """
-    found, broken = [], []
+    found: list[Candidate] = []
+    broken: list[Row] = []
+    options = options or {}
     everything = tuple(names) == ("all",)
     for text in plugins.all_names() if everything else names:
-        spec = ModelSpec.parse(text)
+        spec = families.parse(text)
         try:
-            factory = plugins.load_detector(spec.name)
+            factory = families.load_detector(spec.name, options)
         except PluginError as error:
             if not everything:
                 raise
             broken.append({"model": spec.name, "dataset": None, "reason": str(error)})
             continue
-        found.append(Candidate(factory.card.name, spec.name, factory, spec.preset, spec.view))
+        candidate = Candidate(factory.card.name, spec.name, factory, spec.preset, spec.view)
+        if own := families.options_of(spec.name):
+            candidate = candidate._replace(options={key: value for key, value in options.items() if key in own})
+        times = families.repeats(options) if families.REPEATS in own else 1
+        found += [candidate._replace(repeat=repeat) for repeat in range(1, times + 1)]
     for target in files:
         factory = plugins.load_file(target)
         found.append(Candidate(factory.card.name, target, factory, None, None))
+    families.refuse_unknown(options, [candidate.target for candidate in found if ".py:" not in candidate.target])
     known = sorted({candidate.name for candidate in found})
     for name in brought:
         if name not in known:
@@ -117,13 +130,16 @@ def resolve_model(
         known = ", ".join(preset.views) or "none"
         raise UsageError(f"{candidate.name}@{name} has no view '{candidate.view}'; it has {known}")
     view = candidate.view or next(iter(preset.views), None)
-    label = candidate.name + (f"@{name}" if name else "") + (f":{candidate.view}" if candidate.view else "")
+    named = candidate.view
+    if view and candidate.repeat > 1:
+        view = named = view_name(view, candidate.repeat)
+    label = candidate.name + (f"@{name}" if name else "") + (f":{named}" if named else "")
     digest = weights.digest(paths.values()) if paths else None
     key = content_hash(
         {
             "detector": candidate.name,
             "version": card.version,
-            "plugin": plugins.version_of(candidate.target),
+            "plugin": families.version_of(candidate.target),
             "preset": name,
             "view": asdict(preset.views[view]) if view else None,
             "weights": digest,
@@ -139,6 +155,8 @@ def resolve_model(
         "weights_sha256": digest,
         "kind": kind,
     }
+    if view and isinstance(chosen := preset.views[view], AnswerView):
+        entry["settings"] = dict(chosen.settings)
     if is_baseline:
         baseline = candidate.factory(preset=None, device="cpu", weights={}, view=None)
         return Resolved(label, entry, None, cast(SetBaseline, baseline), key)
@@ -146,9 +164,10 @@ def resolve_model(
         label=label,
         target=candidate.target,
         preset=None if trained else name,
-        view=None if trained and candidate.view == TRAINED else candidate.view,
+        view=None if trained and named == TRAINED else named,
         device=device,
         weights={role: str(path) for role, path in paths.items()},
+        options=candidate.options,
     )
     return Resolved(label, entry, model, None, key)
 

@@ -25,6 +25,8 @@ class Asked:
     preset: str | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+    """For models of families, such as openai:NAME."""
     limit: int | None = None
     batch: int = 32
     threads: int = 1
@@ -47,7 +49,7 @@ def resolve(asked: Asked) -> Plan:
     Models whose weights are missing, and with "all" also those that cannot be loaded or lack the preset, are skipped
     with a reason. Raises `UsageError`, `PluginError` or `DataError` where what was named does not exist.
     """
-    candidates, skipped = models.candidates(asked.models, asked.plugins, asked.weights)
+    candidates, skipped = models.candidates(asked.models, asked.plugins, asked.weights, asked.options)
     sets, entries = [], {}
     for dataset in _datasets(asked):
         resolved = _resolve_all(candidates, dataset, asked, skipped)

@@ -25,7 +25,14 @@ from fdr_bench.types import DetectorCard, DetectorFactory
 
 DETECTORS = "fdr_bench.detectors"
 DATASETS = "fdr_bench.datasets"
-_NOUN = {DETECTORS: "detector", DATASETS: "dataset", "fdr_bench.metrics": "metric", "fdr_bench.engines": "engine"}
+FAMILIES = "fdr_bench.families"
+_NOUN = {
+    DETECTORS: "detector",
+    DATASETS: "dataset",
+    FAMILIES: "family",
+    "fdr_bench.metrics": "metric",
+    "fdr_bench.engines": "engine",
+}
 _LISTING = {DETECTORS: "fdr-bench list models", DATASETS: "fdr-bench list datasets"}
 _TARGET = re.compile(r"(?P<module>[\w.]+):(?P<attribute>[\w.]+)\s*(\[.*\])?")
 _REQUIREMENT = re.compile(r"(?P<package>[A-Za-z0-9][A-Za-z0-9._-]*).*?(extra\s*==\s*['\"](?P<extra>[^'\"]+)['\"])?\s*$")
@@ -101,12 +108,12 @@ def load(group: str, name: str) -> object:
     Raises `PluginError`: unknown name, name offered by two packages, nothing at the target, failure during import.
     Raises `MissingExtra`: the plugin imports a package that is not installed.
     """
-    return _load(_find(group, name))
+    return _load(find(group, name))
 
 
 def load_detector(name: str) -> DetectorFactory:
     """Load detector `name` (or "package/name") and check its card; errors as for `load`."""
-    found = _find(DETECTORS, name)
+    found = find(DETECTORS, name)
     factory = _load(found)
     check_detector(factory, found.name, _origin(found))
     return cast(DetectorFactory, factory)
@@ -149,7 +156,7 @@ def version_of(target: str) -> str:
     Raises `PluginError` as `load` does where no entry point has this name, and `UsageError` for a missing file.
     """
     if ".py:" not in target:
-        return _origin(_find(DETECTORS, target))
+        return _origin(find(DETECTORS, target))
     path, _ = _split_file(target)
     return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
@@ -192,7 +199,8 @@ def _clash(row: Found, rows: list[Found]) -> str:
     return f"'{row.name}' is offered by {len(offers)} packages: {', '.join(offers)}. Choose one: {ways}."
 
 
-def _find(group: str, name: str) -> Found:
+def find(group: str, name: str) -> Found:
+    """Return the entry point `name` (or "package/name") of `group`; raises `PluginError` as `load` does."""
     noun = _NOUN.get(group, "plugin")
     package, _, bare = name.rpartition("/")
     rows = discover(group)

@@ -79,6 +79,7 @@ def predict_paths(
     brought: Mapping[str, str],
     files: Sequence[str],
     device: str,
+    options: Mapping[str, str] | None = None,
 ) -> Iterator[Answer]:
     """Yield one answer an image and model, a batch at a time. Models that cannot run are told of on stderr.
 
@@ -86,7 +87,7 @@ def predict_paths(
     """
     images = find_images(paths)
     everything = tuple(names) == ("all",)
-    candidates, _ = models.candidates(names, files, brought)
+    candidates, _ = models.candidates(names, files, brought, options)
     candidates = [each for each in candidates if not hasattr(each.factory, "predict_set")]
     resolved = []
     for candidate in candidates:

@@ -184,6 +184,7 @@ def _prediction_row(id: str, seen: Seen, answer: Prediction | str, key: str) -> 
         "reasoning": answer.reasoning,
         "raw": answer.raw,
         "score_source": answer.score_source,
+        "problem": answer.problem,
     }
 
 

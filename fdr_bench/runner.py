@@ -69,6 +69,10 @@ def execute(
     lacking = [planned.model for each in plan for planned in each.models if records[each.dataset.name].lacks(planned)]
     most = max((len(each.dataset.samples) for each in plan), default=0)
     workers = min(workers, -(-most // batch)) if lacking else 1
+    if any(
+        model.of_family for model in lacking
+    ):  # models of families are too large, or limited, to be held several times
+        workers = 1
     engine = make_engine(_unique(lacking), workers=workers, threads=threads, device=device)
     try:
         totals = Totals({}, {}, {}, engine.problems())

@@ -8,14 +8,15 @@ import platform
 import subprocess
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import fdr_bench
-from fdr_bench import runner
+from fdr_bench import journal, runner
 from fdr_bench.errors import FDRBenchError, RunError
 from fdr_bench.plan import Asked, Plan, resolve, restrict
-from fdr_bench.record import write_samples
+from fdr_bench.record import PlannedSet, write_samples
 from fdr_bench.store import SCHEMA, Lock, Row, read_json, read_manifest, write_json
 
 PACKAGES = ("torch", "transformers", "numpy", "pillow", "scipy", "scikit-learn")
@@ -56,8 +57,18 @@ def run(
     return _execute(plan, folder, asked, workers, progress, retry_failures)
 
 
-def resume(folder: Path, *, workers: int, progress: runner.Progress, retry_failures: bool = False) -> Finished:
-    """Finish an unfinished run; a finished one is returned as it is."""
+def resume(
+    folder: Path,
+    *,
+    workers: int,
+    progress: runner.Progress,
+    retry_failures: bool = False,
+    options: Mapping[str, str] | None = None,
+) -> Finished:
+    """Finish an unfinished run; a finished one is returned as it is.
+
+    `options` take the place of those that models of families had: another server, a larger budget.
+    """
     from pydantic import TypeAdapter, ValidationError
 
     spec = read_json(folder / "spec.json")
@@ -69,6 +80,7 @@ def resume(folder: Path, *, workers: int, progress: runner.Progress, retry_failu
         asked = TypeAdapter(Asked).validate_python(spec["asked"])
     except (KeyError, ValidationError) as error:
         raise RunError(f"{folder / 'spec.json'} is damaged: {error}") from None
+    asked = replace(asked, options={**asked.options, **(options or {})})
     folder = folder.resolve()
     with contextlib.chdir(asked.folder if Path(asked.folder).is_dir() else "."):
         plan = restrict(resolve(asked), spec)
@@ -126,7 +138,7 @@ def _execute(
         started = time.time()
         totals = runner.execute(
             folder,
-            plan.sets,
+            [_placed(planned, folder) for planned in plan.sets],
             batch=asked.batch,
             workers=workers,
             threads=asked.threads,
@@ -140,6 +152,14 @@ def _execute(
     return Finished(folder, manifest)
 
 
+def _placed(planned: PlannedSet, folder: Path) -> PlannedSet:
+    """Tell each model its folder in the run."""
+    models = [
+        each._replace(model=replace(each.model, folder=str(folder / each.model.label))) for each in planned.models
+    ]
+    return planned._replace(models=models)
+
+
 def _manifest(plan: Plan, folder: Path, asked: Asked, workers: int, started: float, totals: runner.Totals) -> Row:
     models = {}
     for label, entry in plan.spec["models"].items():
@@ -147,6 +167,8 @@ def _manifest(plan: Plan, folder: Path, asked: Asked, workers: int, started: flo
             continue
         seconds, images = totals.seconds.get(label), totals.images.get(label, 0)
         models[label] = {**entry, "seconds": seconds, "images_per_second": images / seconds if seconds else None}
+        if (used := journal.usage(folder / label)) is not None:
+            models[label]["usage"] = used
     skipped = [*plan.spec["skipped"]]
     skipped += [{"model": label, "dataset": None, "reason": reason} for label, reason in totals.unloadable.items()]
     finished = time.time()

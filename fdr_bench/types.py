@@ -167,6 +167,7 @@ class Prediction:
 
     `score` is P(fake) in [0, 1]; `verdict` only where the model states one in words. Both None: unparsed.
     `score_source` says how the score was read; it ends in "-forced" where the model's text did not come there itself.
+    `problem` says what is wrong with the text, such as "refused", "truncated" or "off-format".
     """
 
     score: float | None = None
@@ -174,6 +175,7 @@ class Prediction:
     reasoning: str | None = None
     raw: str | None = None
     score_source: str | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,8 @@ from fdr_bench.errors import UsageError, WeightsError, nearest
 from fdr_bench.types import DetectorCard, Weights
 
 WEIGHTS_FILE = "model.safetensors"
+WHOLE_FOLDER = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
+"""What is fetched of a whole folder on the hub: weights and settings, no pickles and no code."""
 
 
 def resolve_preset(card: DetectorCard, preset: str, brought: Path | None = None) -> Mapping[str, Path]:
@@ -61,8 +63,8 @@ def locate(weights: Weights, *, detector: str = "shared", download: bool = True)
     """Return the verified local path of one preset's weights, downloading from the hub where they are published there.
 
     A packaged path is the folder (or file) inside the package; else it is the file `filename` in the cache folder of
-    the detector, else of the hub. Without `download` only what is on this machine counts. Raises `WeightsError` saying
-    what to get and where to put it.
+    the detector, else of the hub. A folder is not verified: its files are not known. Without `download` only what is
+    on this machine counts. Raises `WeightsError` saying what to get and where to put it.
     """
     if weights.packaged is not None:
         return _packaged(weights)
@@ -74,7 +76,7 @@ def locate(weights: Weights, *, detector: str = "shared", download: bool = True)
     if place.is_file():
         return _verify(place, weights)
     if weights.hub is not None:
-        return _from_hub(weights, place, download)
+        return (_folder_from_hub if _is_folder(weights) else _from_hub)(weights, place, download)
     raise WeightsError(
         f"{weights.filename} is missing. It may not be shipped or fetched by a program. {weights.manual or ''}; "
         f"then put it at {place}, or name it: --weights {detector}=PATH"
@@ -173,6 +175,25 @@ def _from_hub(weights: Weights, place: Path, download: bool) -> Path:
     if weights.sha256 is None and len(stored) == 64:  # the hub's cache names large files by their sha256
         weights = Weights(hub=weights.hub, filename=weights.filename, sha256=stored)
     return _verify(path, weights)
+
+
+def _folder_from_hub(weights: Weights, place: Path, download: bool) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    assert weights.hub is not None
+    what = f"{weights.hub} (revision {weights.revision or 'main'})"
+    try:
+        found = snapshot_download(
+            weights.hub, revision=weights.revision, allow_patterns=list(WHOLE_FOLDER), local_files_only=not download
+        )
+    except LocalEntryNotFoundError as error:
+        if not download:
+            raise WeightsError(f"{what} is not on this machine yet; a run downloads it") from error
+        raise _undone(what, "", place, error) from error
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise _undone(what, "", place, error) from error
+    return Path(found)
 
 
 def _undone(what: str, size: str, place: Path, error: Exception) -> WeightsError:

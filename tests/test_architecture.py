@@ -17,10 +17,11 @@ from fdr_bench.selftest.construction import HEAVY
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("fdr_bench", "baselines", "fakereasoning", "leaderboards")
+_DETECTORS = ("types", "errors", "images", "weights", "weights_card", "training")
 ALLOWED_FROM_THE_HARNESS = {
     # What a detector may use: the public names, and what it shares with the trainer.
-    "baselines": {"", "types", "errors", "images", "weights", "weights_card", "training"},
-    "fakereasoning": {"", "types", "errors", "images", "weights", "weights_card", "training", "metrics"},
+    "baselines": {"", *_DETECTORS, "families", "journal", "prompts"},
+    "fakereasoning": {"", *_DETECTORS, "metrics", "verdicts"},
     "leaderboards": {"", "types", "errors", "store"},
 }
 # Programs beside the detectors, run as python -m …: they read datasets, write folders and talk, as the trainer does.

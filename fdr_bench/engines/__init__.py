@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from fdr_bench.types import FileMetadata, ImageFile, Prediction
@@ -11,7 +11,10 @@ from fdr_bench.types import FileMetadata, ImageFile, Prediction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """How any process loads one detector: an entry point's name or "file.py:Class", and what it is called with."""
+    """How any process loads one detector: an entry point's name, "family:NAME" or "file.py:Class", and its arguments.
+
+    `options` are for a family; `folder` is where a detector that keeps its answers does so.
+    """
 
     label: str
     target: str
@@ -19,6 +22,13 @@ class Model:
     view: str | None
     device: str
     weights: Mapping[str, str]
+    options: Mapping[str, str] = field(default_factory=dict)
+    folder: str | None = None
+
+    @property
+    def of_family(self) -> bool:
+        """Whether `target` is "family:NAME"."""
+        return ":" in self.target and ".py:" not in self.target
 
 
 class Task(NamedTuple):

@@ -20,9 +20,10 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fdr_bench import plugins
+from fdr_bench import families, plugins
 from fdr_bench.engines import Model, Outcome, Seen, Task
-from fdr_bench.errors import FDRBenchError, ImageError, RunError
+from fdr_bench.errors import FDRBenchError, ImageError, RunError, RunStopped
+from fdr_bench.families import Failure, KeepsAnswers
 from fdr_bench.images import decode
 from fdr_bench.types import DecodedImage, Detector, ImageFile, Prediction
 
@@ -37,9 +38,13 @@ PIXELS_AT_ONCE = 48_000_000
 
 def load(model: Model) -> Detector:
     """Load one detector as its model says."""
-    factory = plugins.load_file(model.target) if ".py:" in model.target else plugins.load_detector(model.target)
+    as_file = ".py:" in model.target
+    factory = plugins.load_file(model.target) if as_file else families.load_detector(model.target, model.options)
     paths = {role: Path(path) for role, path in model.weights.items()}
-    return factory(preset=model.preset, device=model.device, weights=paths, view=model.view)
+    detector = factory(preset=model.preset, device=model.device, weights=paths, view=model.view)
+    if model.folder is not None and isinstance(detector, KeepsAnswers):
+        detector.keep_in(Path(model.folder))
+    return detector
 
 
 def execute(task: Task, detectors: Mapping[str, Detector], pool: ThreadPoolExecutor | None = None) -> Outcome:
@@ -88,7 +93,9 @@ def _predict(detector: Detector, images: Sequence[Image]) -> list[Prediction | s
     if not images:
         return []
     try:
-        predictions = detector.predict(images)
+        predictions: Sequence[Prediction | Failure] = detector.predict(images)
+    except RunStopped:
+        raise
     except Exception as error:  # a plugin may raise anything; its batch must not end the run
         if len(images) > 1:
             return [answer for image in images for answer in _predict(detector, [image])]
@@ -98,14 +105,24 @@ def _predict(detector: Detector, images: Sequence[Image]) -> list[Prediction | s
     return [_check(prediction) for prediction in predictions]
 
 
-def _check(prediction: Prediction) -> Prediction | str:
+def _check(prediction: Prediction | Failure) -> Prediction | str:
+    if isinstance(prediction, Failure):
+        return f"{prediction.kind}: {prediction.reason}"
     if prediction.score is not None and not 0.0 <= prediction.score <= 1.0:
         return f"the detector gave the score {prediction.score}, which is not within [0, 1]"
     return prediction
 
 
+AHEAD = 4
+"""Batches that are under way at a time where all the models wait for answers from elsewhere."""
+
+
 class InProcess:
-    """One batch after another in this process. On an accelerator, threads decode beside it."""
+    """One batch after another in this process. On an accelerator, threads decode beside it.
+
+    Where all the models keep their answers (`KeepsAnswers`), several batches are under way: none waits for the slowest
+    answer of the one before it, nor for its decoding.
+    """
 
     def __init__(self, models: Sequence[Model], *, threads: int, device: str = "cpu") -> None:
         self._detectors, self._problems = _load_all(models, threads)
@@ -116,14 +133,54 @@ class InProcess:
         return self._problems
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
-        """Yield outcomes in order."""
+        """Yield outcomes in order. Raises `RunStopped` where a model cannot go on."""
+        if self._detectors and all(isinstance(detector, KeepsAnswers) for detector in self._detectors.values()):
+            yield from self._overlapping(tasks)
+            return
         for task in tasks:
             yield execute(task, self._detectors, self._pool)
 
+    def _overlapping(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
+        pending: deque[Future[Outcome]] = deque()
+        before = time.perf_counter()
+        with ThreadPoolExecutor(AHEAD) as ahead:
+            try:
+                for outcome in _in_order(tasks, ahead, self._detectors, pending):
+                    before, since = time.perf_counter(), before
+                    # Batches that overlap have no seconds of their own: told is how long after the last one it came.
+                    share = (before - since) / max(1, len(outcome.seconds))
+                    yield outcome._replace(seconds=dict.fromkeys(outcome.seconds, share))
+            except BaseException:
+                self._stop()  # before the threads are waited for
+                raise
+            finally:
+                for future in pending:
+                    future.cancel()
+
+    def _stop(self) -> None:
+        for detector in self._detectors.values():
+            if isinstance(detector, KeepsAnswers):
+                detector.close()
+
     def close(self) -> None:
-        """Stop the decoding threads."""
+        """Stop the decoding threads, and what the models have under way."""
         if self._pool:
             self._pool.shutdown(cancel_futures=True)
+        self._stop()
+
+
+def _in_order(
+    tasks: Iterable[Task],
+    ahead: ThreadPoolExecutor,
+    detectors: Mapping[str, Detector],
+    pending: deque[Future[Outcome]],
+) -> Iterator[Outcome]:
+    for task in tasks:
+        pending.append(ahead.submit(execute, task, detectors))
+        if len(pending) >= AHEAD:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
 
 
 class Processes:

@@ -19,7 +19,7 @@ from fakereasoning.prompts import (
     arrange_stages,
     parse_stages,
 )
-from fakereasoning.verdicts import read_verdict
+from fdr_bench.verdicts import read_verdict
 from tests.fakereasoning.spoken import answer
 
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens"

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from fakereasoning.scene_questions import KINDS, View, across, ask, scene_questions, view_of
-from fakereasoning.verdicts import read_verdict
 from fdr_bench.data import open_dataset
 from fdr_bench.data.scenes.phrases import NOUNS
 from fdr_bench.data.scenes.render import render
 from fdr_bench.data.scenes.scene import random_scene, stream
 from fdr_bench.errors import UsageError
+from fdr_bench.verdicts import read_verdict
 from tests.data.trees import grow
 
 SCENES = "scenes:train?size=32&n=12"
