@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fakereasoning.recipe import Precision
 from fdr_bench.errors import UsageError
@@ -28,3 +31,12 @@ def accelerator(device: str, precision: Precision) -> Accelerator:
     # accelerate keeps one state a process; a stage of another precision needs a new one (the process group stays).
     AcceleratorState._reset_state()
     return Accelerator(cpu=kind == "cpu", mixed_precision=MIXED[precision])
+
+
+def plain_attention(device: str) -> AbstractContextManager[None]:
+    """Return a context in which attention on a processor is plain matrix products: faster backwards for short rows.
+
+    For rows of 65 to 155 tokens a step takes a fifth less time than with torch's blockwise kernel. On a GPU nothing
+    changes.
+    """
+    return sdpa_kernel(SDPBackend.MATH) if device.partition(":")[0] == "cpu" else nullcontext()

@@ -15,7 +15,7 @@ from fdr_bench.errors import UsageError, nearest
 
 Vision = Literal["clip", "clip+dino"]
 Fusion = Literal["none", "interleave", "cross-attention", "faff"]
-Stem = Literal["patch", "convolutions"]
+Stem = Literal["patch", "convolutions", "residual"]
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -48,7 +48,9 @@ class FakeReasoningConfig:
     dropout: float = 0.1
     """Of the fusion block, in training."""
     stem: Stem = "patch"
-    """How both towers turn pixels into patches: one linear layer, or a stack of convolutions."""
+    """How CLIP turns pixels into patches: one linear layer, a stack of convolutions, or a small residual network."""
+    dino_stem: Stem = "patch"
+    """The same of DINO."""
     projector_depth: int = 2
     """Linear layers in each projector, with GELU between them."""
     select_layer: int = -2
@@ -58,7 +60,7 @@ class FakeReasoningConfig:
     pad_to_square: bool = True
 
     def __post_init__(self) -> None:
-        for name, kind in (("vision", Vision), ("fusion", Fusion), ("stem", Stem)):
+        for name, kind in (("vision", Vision), ("fusion", Fusion), ("stem", Stem), ("dino_stem", Stem)):
             _check_choice(name, getattr(self, name), get_args(kind))
         _check_keys("clip", self.clip, ("hidden_size", "num_hidden_layers", "image_size", "patch_size"))
         _check_keys("language", self.language, ("vocab_size", "hidden_size"))
@@ -216,6 +218,8 @@ _NANO = FakeReasoningConfig(
     vision="clip+dino",
     fusion="faff",
     stem="convolutions",
+    # What is wrong with an image is finer than what is in it.
+    dino_stem="residual",
     clip={
         "hidden_size": 192,
         "intermediate_size": 768,

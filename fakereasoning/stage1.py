@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from fakereasoning import vision_stage
+from fakereasoning.acceleration import plain_attention
 from fakereasoning.facl_loop import FaclLoop, Material
 from fakereasoning.facl_recipe import FaclRecipe
 from fakereasoning.model import FakeReasoning
@@ -61,6 +62,7 @@ def train_facl(
     started = time.monotonic()
     with ExitStack() as stack:
         stack.enter_context(repeatable(threads, device))
+        stack.enter_context(plain_attention(device))
         check_device(device)
         stack.enter_context(Lock(out))
         progress = stack.enter_context(TrainingProgress(quiet))

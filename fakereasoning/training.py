@@ -25,7 +25,7 @@ import torch
 from accelerate import Accelerator
 
 from fakereasoning import adapters
-from fakereasoning.acceleration import accelerator
+from fakereasoning.acceleration import accelerator, plain_attention
 from fakereasoning.frozen import FrozenFeatures, frozen_features
 from fakereasoning.model import FakeReasoning
 from fakereasoning.optimisation import recompute_blocks
@@ -84,6 +84,7 @@ def tune(
     started = time.monotonic()
     with ExitStack() as stack:
         stack.enter_context(repeatable(threads, device))
+        stack.enter_context(plain_attention(device))
         driver = accelerator(device, recipe.precision)
         if driver.is_main_process:
             stack.enter_context(Lock(out))

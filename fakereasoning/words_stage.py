@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from fakereasoning import vision_stage
+from fakereasoning.acceleration import plain_attention
 from fakereasoning.model import FakeReasoning
 from fakereasoning.pixels import TrainingImages
 from fakereasoning.records import Record
@@ -60,6 +61,7 @@ def train_words(
     with ExitStack() as stack:
         check_device(device)
         stack.enter_context(repeatable(threads, device))
+        stack.enter_context(plain_attention(device))
         stack.enter_context(Lock(out))
         progress = stack.enter_context(TrainingProgress(quiet))
         said = words_said(records, [sample.image.location for sample in samples], recipe)
