@@ -30,7 +30,10 @@ PROGRAMS = (
     "baselines.train_",
     *(f"fakereasoning.{name}" for name in ("__main__", "ablations", "examples", "pipeline", "records")),
     *(f"fakereasoning.{name}" for name in ("adapters", "frozen", "resuming", "scene_questions", "stage1")),
-    *(f"fakereasoning.{name}" for name in ("statements", "training")),
+    *(
+        f"fakereasoning.{name}"
+        for name in ("statements", "training", "vision_loop", "vision_stage", "words", "words_loop", "words_stage")
+    ),
 )
 
 

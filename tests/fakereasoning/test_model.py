@@ -149,7 +149,7 @@ def test_what_nothing_reads_never_learns() -> None:
 
 
 def test_a_frozen_tower_keeps_its_statistics_and_a_frozen_fusion_has_no_dropout() -> None:
-    model = tiny_model(stem="convolutions")
+    model = tiny_model(stem="convolutions", dino_stem="residual")
     model.set_trainable(["language"])
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.train()
@@ -160,7 +160,7 @@ def test_a_frozen_tower_keeps_its_statistics_and_a_frozen_fusion_has_no_dropout(
 
 
 def test_a_tower_that_learns_moves_its_statistics() -> None:
-    model = tiny_model(stem="convolutions")
+    model = tiny_model(stem="convolutions", dino_stem="residual")
     model.set_trainable(["clip"])
     model.train()
     model.visual_features(PIXELS)

@@ -26,6 +26,7 @@ CONFIG = FakeReasoningConfig(
     vision="clip+dino",
     fusion="faff",
     stem="convolutions",
+    dino_stem="residual",
     clip={"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
           "image_size": 16, "patch_size": 4},
     dino={"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 16, "patch_size": 4,
@@ -37,7 +38,7 @@ CONFIG = FakeReasoningConfig(
     bias_hidden=4,
     select_layer=-1,
 )  # fmt: skip
-CLIP_ONLY = replace(CONFIG, vision="clip", fusion="none", dino=None, stem="patch")
+CLIP_ONLY = replace(CONFIG, vision="clip", fusion="none", dino=None, stem="patch", dino_stem="patch")
 RECIPE = FaclRecipe(rates={"dino": 3e-3}, head_rate=3e-3, shift=1, batch=16, epochs=3, held_out=0.2)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import CLIPVisionModel, Dinov2Model
 
 from fakereasoning.config import Fusion, Stem
-from fakereasoning.vision import ConvolutionStem, VisualFeatures, build_clip, build_dino, resize_positions
+from fakereasoning.vision import ConvolutionStem, ResidualStem, VisualFeatures, build_clip, build_dino, resize_positions
 from tests.fakereasoning.tiny import noise, tiny_config, tiny_model
 
 PIXELS = noise(2, 3, 16, 16, seed=5)
@@ -80,21 +80,43 @@ def test_positions_in_half_precision_are_resized_in_float32() -> None:
     assert torch.equal(resize_positions(positions, 4), resize_positions(positions.float(), 4).half())
 
 
+@pytest.mark.parametrize("kind", [ConvolutionStem, ResidualStem])
 @pytest.mark.parametrize("patch", [2, 8, 16])
-def test_a_stack_of_convolutions_gives_one_embedding_a_patch(patch: int) -> None:
-    stem = ConvolutionStem(16, patch).eval()
+def test_a_stack_of_convolutions_gives_one_embedding_a_patch(
+    kind: type[ConvolutionStem | ResidualStem], patch: int
+) -> None:
+    stem = kind(16, patch).eval()
     assert stem(noise(2, 3, 48, 48)).shape == (2, 16, 48 // patch, 48 // patch)
 
 
-def test_a_stack_of_convolutions_refuses_a_patch_it_cannot_halve_down_to() -> None:
-    with pytest.raises(ValueError, match="no patch of 14"):
-        ConvolutionStem(16, 14)
+@pytest.mark.parametrize("kind", [ConvolutionStem, ResidualStem])
+@pytest.mark.parametrize("patch", [14, 1])
+def test_a_stack_of_convolutions_refuses_a_patch_it_cannot_halve_down_to(
+    kind: type[ConvolutionStem | ResidualStem], patch: int
+) -> None:
+    with pytest.raises(ValueError, match=f"no patch of {patch}"):
+        kind(16, patch)
+
+
+def test_the_residual_stem_begins_blind_to_plain_colour() -> None:
+    stem = ResidualStem(24, 8)
+    plain = torch.rand(2, 3, 1, 1).expand(2, 3, 32, 32)
+    answers = stem[0](plain)
+    # At the picture's edge a filter meets the padding.
+    torch.testing.assert_close(answers[:, :, 1:-1, 1:-1], torch.zeros(2, 8, 30, 30), rtol=0, atol=1e-5)
+
+
+def test_each_tower_has_the_stem_that_the_config_names() -> None:
+    model = tiny_model(stem="convolutions", dino_stem="residual")
+    assert isinstance(model.clip.embeddings.patch_embedding, ConvolutionStem)
+    assert model.dino is not None
+    assert isinstance(model.dino.embeddings.patch_embeddings.projection, ResidualStem)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("stem", ["patch", "convolutions"])
+@pytest.mark.parametrize("stem", ["patch", "convolutions", "residual"])
 def test_towers_in_half_precision_take_float32_pixels(dtype: torch.dtype, stem: Stem) -> None:
-    model = tiny_model(stem=stem)
+    model = tiny_model(stem=stem, dino_stem=stem)
     expected = model.visual_features(PIXELS)
     features = model.to(dtype).visual_features(PIXELS)
     for part, full in zip(features, expected, strict=True):

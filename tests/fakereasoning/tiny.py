@@ -8,7 +8,9 @@ from fakereasoning.config import FakeReasoningConfig, Fusion, Stem
 from fakereasoning.model import FakeReasoning
 
 
-def tiny_config(fusion: Fusion = "faff", *, stem: Stem = "patch", tied: bool = True) -> FakeReasoningConfig:
+def tiny_config(
+    fusion: Fusion = "faff", *, stem: Stem = "patch", dino_stem: Stem = "patch", tied: bool = True
+) -> FakeReasoningConfig:
     """Return a config of 4 patches an image (16 px) and a vocabulary of 50; DINO has learned a grid of 3 × 3."""
     tower = {"hidden_size": 16, "num_attention_heads": 4, "patch_size": 8}
     return FakeReasoningConfig(
@@ -30,18 +32,21 @@ def tiny_config(fusion: Fusion = "faff", *, stem: Stem = "patch", tied: bool = T
         fusion_hidden=32,
         bias_hidden=6,
         stem=stem,
+        dino_stem=dino_stem,
         max_length=40,
     )
 
 
-def tiny_model(fusion: Fusion = "faff", *, stem: Stem = "patch", tied: bool = True) -> FakeReasoning:
+def tiny_model(
+    fusion: Fusion = "faff", *, stem: Stem = "patch", dino_stem: Stem = "patch", tied: bool = True
+) -> FakeReasoning:
     """Return a model in evaluation mode with weights of one seed, about as large as a trained model's.
 
     Training starts from weights so small that some parts would hardly show in the output.
     """
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(7)
-        model = FakeReasoning(tiny_config(fusion, stem=stem, tied=tied)).eval()
+        model = FakeReasoning(tiny_config(fusion, stem=stem, dino_stem=dino_stem, tied=tied)).eval()
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
