@@ -63,6 +63,7 @@ class Asking:
         self._spent = {"cost": 0.0, "tokens": 0.0, "requests": 0.0}
         self._pause_until = 0.0
         self._stopped: str | None = None
+        self._closed = False
 
     def keep(self, journal: Journal) -> None:
         """Take over what a journal holds, and add further answers to it. What it took counts against the budget."""
@@ -98,8 +99,9 @@ class Asking:
         Where this stopped by itself, answers under way, which cost, are waited for and kept.
         """
         with self._condition:
-            if self._stopped is not None:
+            if self._stopped is not None and not self._closed:
                 self._condition.wait_for(lambda: not self._under_way, self._options.timeout)
+            self._closed = True
             self._stopped = self._stopped or f"{self._name} was stopped"
             self._tell_all()
             self._condition.notify_all()
@@ -194,6 +196,12 @@ class Asking:
         if self._journal is not None:
             self._journal.add(job.question.key, {key: value for key, value in row.items() if value is not None})
         self._settle(job, row)
+        budget = self._options.budget
+        if budget is not None and budget.unit != "requests" and not heard.tokens_in + heard.tokens_out:
+            self._stop(
+                f"{self._name}: the server does not say how many tokens an answer took, so that no budget in "
+                f"{'USD' if budget.unit == 'cost' else 'tokens'} can be kept; give one such as 1000requests."
+            )
 
     def _count(self, used: Mapping[str, float]) -> None:
         self._answers += 1

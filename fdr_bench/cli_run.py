@@ -150,6 +150,12 @@ def _print_results(manifest: dict[str, Any], run: Path, as_json: bool) -> None:
         return
     for title, columns, rows in terminal.result_tables(manifest, scores):
         terminal.print_table(columns, rows, title=title)
+    for cell, counts in manifest.get("problems", {}).items():
+        click.echo(f"texts of {cell}: {', '.join(f'{count} {problem}' for problem, count in counts.items())}")
+    for label, entry in manifest["models"].items():
+        if "usage" in entry:
+            used = ", ".join(f"{round(number, 4):,} {name}" for name, number in entry["usage"].items())
+            click.echo(f"usage of {label}: {used}")
     for row in manifest["skipped"]:
         click.echo(f"skipped {row['model']}: {row['reason']}")
     click.echo(f"run folder   {run}")

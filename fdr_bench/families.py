@@ -58,10 +58,14 @@ class KeepsAnswers(Protocol):
 def parse(text: str) -> ModelSpec:
     """Split "family:NAME[@PRESET[:VIEW]]", where NAME may have any characters, or a detector's name as `ModelSpec`.
 
-    A NAME with an "@" in it needs a preset after it. Raises `UsageError` where it is neither.
+    A NAME with an "@" in it needs a preset after it. Raises `UsageError` where it is neither, and `PluginError` where
+    neither a family nor a detector bears the first word.
     """
     prefix, colon, rest = text.strip().partition(":")
-    if not colon or not is_family(prefix):
+    if not colon:
+        return ModelSpec.parse(text)
+    if not is_family(prefix):
+        _refuse_neither(prefix.partition("@")[0])
         return ModelSpec.parse(text)
     name, at, ending = rest.rpartition("@")
     if not at:
@@ -139,6 +143,16 @@ def version_of(target: str) -> str:
 def card_name(prefix: str, name: str) -> str:
     """Return a name for the card: what stands in names of folders, such as "openai-gpt-4o"."""
     return f"{prefix}-" + re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")
+
+
+def _refuse_neither(word: str) -> None:
+    """Raise `PluginError` where no detector has this name: behind a colon may then stand a model's, not a view's."""
+    detectors = {found.name for found in plugins.discover(plugins.DETECTORS)}
+    if word.rpartition("/")[2] not in detectors:
+        known = [*detectors, *(found.name for found in plugins.discover(plugins.FAMILIES))]
+        raise PluginError(
+            f"no detector or family is called '{word}'.{nearest(word, known)} 'fdr-bench list models' shows all."
+        )
 
 
 def _family(prefix: str) -> DetectorFamily:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +15,8 @@ from fdr_bench.engines import Model, Outcome, Seen
 from fdr_bench.errors import RunError
 from fdr_bench.store import Log, Row, write_rows
 from fdr_bench.types import Dataset, FileMetadata, Prediction, Sample, SetBaseline
+
+_PROBLEM = re.compile(rb'[,{]"problem":"([^"]*)"')
 
 
 class PlannedModel(NamedTuple):
@@ -153,6 +157,16 @@ class Record:
                 write_rows(self._path(planned.label), rows)
                 failures[f"{planned.label}/{name}"] = sum("error" in row for row in rows)
         return failures
+
+    def problems(self) -> dict[str, dict[str, int]]:
+        """Return by "model/dataset" how many answers have which problem; models without any are left out."""
+        found = {}
+        for label, log in self._logs.items():
+            with open(log.path, "rb") as file:  # rows are told apart without parsing: a quote within a text is escaped
+                kinds = (match[1] for line in file if (match := _PROBLEM.search(line)))
+                if counts := Counter(kind.decode() for kind in kinds):
+                    found[f"{label}/{self._planned.dataset.name}"] = dict(sorted(counts.items()))
+        return found
 
     def close(self) -> None:
         for log in (self._files, *self._logs.values()):

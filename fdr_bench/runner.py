@@ -31,14 +31,15 @@ class Progress(Protocol):
 class Totals(NamedTuple):
     """What this session did.
 
-    Seconds and images per model; failures per model and dataset, earlier sessions' included; and the models that could
-    not be loaded, with the reason.
+    Seconds and images per model; failures per model and dataset, earlier sessions' included; the models that could not
+    be loaded, with the reason; and per model and dataset how many texts have which problem, where any has.
     """
 
     seconds: dict[str, float]
     images: dict[str, int]
     failures: dict[str, int]
     unloadable: dict[str, str]
+    problems: dict[str, dict[str, int]]
 
 
 def make_engine(models: Sequence[Model], *, workers: int, threads: int, device: str) -> Engine:
@@ -75,7 +76,7 @@ def execute(
         workers = 1
     engine = make_engine(_unique(lacking), workers=workers, threads=threads, device=device)
     try:
-        totals = Totals({}, {}, {}, engine.problems())
+        totals = Totals({}, {}, {}, engine.problems(), {})
         for record in records.values():
             record.drop(totals.unloadable)
         for planned in plan:
@@ -117,4 +118,5 @@ def _execute_set(
             totals.images[label] = totals.images.get(label, 0) + len(outcome.seen)
         progress.advance(name, len(outcome.seen), failures, outcome.seconds)
     totals.failures.update(record.finish())
+    totals.problems.update(record.problems())
     progress.finish(name)

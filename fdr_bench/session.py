@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import fdr_bench
 from fdr_bench import journal, runner
-from fdr_bench.errors import FDRBenchError, RunError
+from fdr_bench.errors import FDRBenchError, RunError, RunStopped
 from fdr_bench.plan import Asked, Plan, resolve, restrict
 from fdr_bench.record import PlannedSet, write_samples
 from fdr_bench.store import SCHEMA, Lock, Row, read_json, read_manifest, write_json
@@ -136,17 +136,20 @@ def _execute(
         for planned in plan.sets:
             write_samples(folder, planned.dataset)
         started = time.time()
-        totals = runner.execute(
-            folder,
-            [_placed(planned, folder) for planned in plan.sets],
-            batch=asked.batch,
-            workers=workers,
-            threads=asked.threads,
-            device=asked.device,
-            progress=progress,
-            began=(folder / "spec.json").stat().st_mtime,
-            retry_failures=retry_failures,
-        )
+        try:
+            totals = runner.execute(
+                folder,
+                [_placed(planned, folder) for planned in plan.sets],
+                batch=asked.batch,
+                workers=workers,
+                threads=asked.threads,
+                device=asked.device,
+                progress=progress,
+                began=(folder / "spec.json").stat().st_mtime,
+                retry_failures=retry_failures,
+            )
+        except RunStopped as stopped:
+            raise RunStopped(f"{stopped}\nThe run is not finished; to go on: fdr-bench resume {folder}") from None
         manifest = _manifest(plan, folder, asked, workers, started, totals)
         write_json(folder / "run.json", manifest)
     return Finished(folder, manifest)
@@ -189,6 +192,7 @@ def _manifest(plan: Plan, folder: Path, asked: Asked, workers: int, started: flo
         "datasets": plan.spec["datasets"],
         "skipped": skipped,
         "failures": totals.failures,
+        "problems": totals.problems,
     }
 
 

@@ -92,6 +92,11 @@ def test_a_family_without_a_name_or_with_a_wrong_preset_is_a_usage_error(site, t
         families.parse(text)
 
 
+def test_a_misspelt_family_is_named_whatever_its_models_name(site):
+    with pytest.raises(PluginError, match=r"no detector or family is called 'ecco'\. Did you mean 'echo'"):
+        families.parse("ecco:Qwen/Qwen2.5-VL")
+
+
 def test_a_family_is_listed_shown_and_not_among_all(site):
     assert "echo:NAME" in [row["model"] for row in catalogue.models()]
     assert not any(name.startswith("echo") for name in plugins.all_names())

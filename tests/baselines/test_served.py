@@ -19,7 +19,7 @@ from fdr_bench.engines.local import AHEAD
 from fdr_bench.errors import RunStopped
 from fdr_bench.plan import Asked
 from fdr_bench.store import read_json, read_rows
-from tests.served_server import WAYS, Misbehaving, numbered_folders
+from tests.served_server import WAYS, Misbehaving, numbered_folders, usual
 from tests.test_runner import Quiet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,9 +48,9 @@ def way_of(number: int, attempt: int) -> str | None:
     return WAYS[number % 20] if always or attempt == 1 else None
 
 
-def run(data: Path, out: Path, url: str, *, models: tuple[str, ...] = ("openai:m",), **options: str):
+def run(data: Path, out: Path, url: str, *, models: tuple[str, ...] = ("openai:m",), batch: int = 32, **options: str):
     said = {**USUAL, "base-url": url, **{name.replace("_", "-"): value for name, value in options.items()}}
-    asked = Asked(models=models, data=(f"folders:{data}",), options=said, batch=32)
+    asked = Asked(models=models, data=(f"folders:{data}",), options=said, batch=batch)
     return session.run(asked, out=out, workers=2, progress=Quiet())
 
 
@@ -73,7 +73,7 @@ def test_of_500_images_each_has_one_answer_or_one_failure_of_its_kind(tmp_path):
     data = numbered_folders(tmp_path / "data", 500)
     server = Misbehaving(way_of)
     with server.running() as url:
-        finished = run(data, tmp_path / "run", url)
+        finished = run(data, tmp_path / "run", url, batch=128)
     rows = rows_by_number(tmp_path / "run")
     assert sorted(rows) == list(range(500))
     for number, row in rows.items():
@@ -91,6 +91,7 @@ def test_of_500_images_each_has_one_answer_or_one_failure_of_its_kind(tmp_path):
             assert server.answered[number] == 1
     # 25 of 500 images in each of six ways; 12 blocks of twenty out of 25 fail whenever they are asked for.
     assert list(finished.manifest["failures"].values()) == [5 * 12]
+    assert list(finished.manifest["problems"].values()) == [{"refused": 25}]
     used = finished.manifest["models"]["openai-m@reasoned"]["usage"]
     assert used["answers"] == 500 - 60
     assert used["tokens_in"] == 440 * 100
@@ -102,7 +103,7 @@ def test_failures_can_be_tried_again_without_asking_for_what_is_there(tmp_path):
     data = numbered_folders(tmp_path / "data", 40)
     server = Misbehaving(way_of)
     with server.running() as url:
-        run(data, tmp_path / "run", url)
+        run(data, tmp_path / "run", url, tries="2")
         server.way, before = (lambda number, attempt: None), server.answered.copy()
         session.resume(tmp_path / "run", workers=1, progress=Quiet(), retry_failures=True)
     again = server.answered - before
@@ -180,6 +181,31 @@ def test_a_budget_with_many_under_way_is_exceeded_by_no_request(tmp_path):
         run(data, tmp_path / "run", url, budget="50requests", concurrency="16")
     assert sum(server.attempts.values()) == 50
     assert len(journal_numbers(tmp_path / "run")) == 50  # what was paid for is kept
+
+
+def test_a_budget_of_tokens_that_the_server_does_not_count_stops_with_the_answer_kept(tmp_path):
+    data = numbered_folders(tmp_path / "data", 8)
+    server = Misbehaving(answer=lambda number: {**usual(number), "usage": None})
+    with server.running() as url, pytest.raises(RunStopped, match=r"no budget in tokens can be kept(.|\n)*resume"):
+        run(data, tmp_path / "run", url, budget="1000tokens", concurrency="1")
+    assert sum(server.attempts.values()) == len(journal_numbers(tmp_path / "run")) == 1
+
+
+def test_an_interrupted_run_ends_at_once_and_keeps_what_came(tmp_path):
+    data = numbered_folders(tmp_path / "data", 40)
+    server = Misbehaving(lambda number, attempt: "hold" if number % 4 else None)
+    words = [sys.executable, "-m", "fdr_bench", "run", "--models", "openai:m", "--data", f"folders:{data}"]
+    with server.running() as url:
+        words += ["--base-url", url, "--out", str(tmp_path / "run"), "--concurrency", "40"]
+        process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        deadline = time.time() + 60
+        while len(journal_numbers(tmp_path / "run")) < 10 and time.time() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=15)  # thirty requests are held for much longer
+    assert process.returncode == 130
+    assert "What is done is kept" in said
+    assert sorted(journal_numbers(tmp_path / "run")) == list(range(0, 40, 4))
 
 
 def test_the_key_is_sent_and_stands_in_no_file_and_no_message(tmp_path, monkeypatch):
