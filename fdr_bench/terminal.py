@@ -27,6 +27,8 @@ TEXT_COLUMNS = {
     "view",
     "verdict",
     "better",
+    "set",
+    "not",
 }
 
 

@@ -28,6 +28,9 @@ class ModelFacts:
     """What a run recorded of one model; a field that it did not record is None."""
 
     name: str
+    detector: str | None = None
+    preset: str | None = None
+    view: str | None = None
     title: str | None = None
     paper: str | None = None
     licence: str | None = None
@@ -169,6 +172,9 @@ def _model(name: str, entry: Mapping[str, Any]) -> ModelFacts:
     generators = tuple(text(generator) for generator in _listed(trained.get("generators")))
     return ModelFacts(
         name=name,
+        detector=optional(entry.get("detector")),
+        preset=optional(entry.get("preset")),
+        view=optional(entry.get("view")),
         title=optional(entry.get("title")),
         paper=optional(entry.get("paper")),
         licence=optional(entry.get("licence")),

@@ -12,6 +12,7 @@ from fdr_bench.types import Score
 from leaderboards.columns import BY_GENERATOR, CAPACITY, MACRO, ONLY_WHERE, OVERVIEW, REASONING, UNSEEN, Column, Form
 from leaderboards.contamination import seen_in_training
 from leaderboards.load import TEXT_BASELINES, DatasetFacts, ModelFacts, Run
+from leaderboards.reproduction import Beside, besides
 
 FILES_ALONE = "file-metadata"
 BIASED_ABOVE = 0.6  # balanced accuracy that the interval of `file-metadata` must lie above for the warning
@@ -79,6 +80,8 @@ class DatasetBoard:
     overview: Table
     generators: tuple[Table, ...]
     bias: Bias
+    printed: tuple[Beside, ...]
+    """What papers print for these models on this set, beside our numbers."""
 
 
 class _Entry(NamedTuple):
@@ -94,16 +97,20 @@ def dataset_boards(runs: Sequence[Run]) -> tuple[DatasetBoard, ...]:
     belong in one table.
     """
     found: dict[tuple[str, str | None], tuple[DatasetFacts, list[_Entry]]] = {}
+    printed: dict[tuple[str, str | None], list[Beside]] = {}
     for run in runs:
         for name, facts in run.datasets.items():
             _, entries = found.setdefault((name, facts.fingerprint), (facts, []))
             entries.extend(_entries(run, name))
+            beside = printed.setdefault((name, facts.fingerprint), [])
+            beside.extend(row for model in run.models.values() for row in besides(run, model, facts))
     names = [name for name, _ in found]
     boards, slugs = [], set[str]()
     for (name, fingerprint), (facts, entries) in found.items():
         twin = names.count(name) > 1
         title = f"{name} · content {(fingerprint or 'not recorded')[:8]}" if twin else name
-        boards.append(_board(facts, title, _slug(title, slugs), entries, len(runs) > 1))
+        board = _board(facts, title, _slug(title, slugs), entries, len(runs) > 1)
+        boards.append(replace(board, printed=tuple(printed[name, fingerprint])))
     return tuple(boards)
 
 
@@ -135,7 +142,9 @@ def _board(facts: DatasetFacts, title: str, slug: str, entries: Sequence[_Entry]
                 dataset=title, several=several)
         for column in OVERVIEW if column.key in BY_GENERATOR and generators
     ]  # fmt: skip
-    return DatasetBoard(facts=facts, title=title, overview=overview, generators=tuple(matrices), bias=_bias(entries))
+    return DatasetBoard(
+        facts=facts, title=title, overview=overview, generators=tuple(matrices), bias=_bias(entries), printed=(),
+    )  # fmt: skip
 
 
 def _generators(facts: DatasetFacts, entries: Sequence[_Entry]) -> tuple[str, ...]:

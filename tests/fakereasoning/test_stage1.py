@@ -25,8 +25,7 @@ from fdr_bench.types import Sample
 CONFIG = FakeReasoningConfig(
     vision="clip+dino",
     fusion="faff",
-    stem="convolutions",
-    dino_stem="residual",
+    stem="convolutions", dino_stem="residual",
     clip={"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
           "image_size": 16, "patch_size": 4},
     dino={"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 16, "patch_size": 4,
