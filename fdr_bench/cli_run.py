@@ -156,8 +156,7 @@ def _print_results(manifest: dict[str, Any], run: Path, as_json: bool) -> None:
         if "usage" in entry:
             used = ", ".join(f"{round(number, 4):,} {name}" for name, number in entry["usage"].items())
             click.echo(f"usage of {label}: {used}")
-    for row in manifest["skipped"]:
-        click.echo(f"skipped {row['model']}: {row['reason']}")
+    _tell_skipped(manifest["skipped"], "skipped")
     click.echo(f"run folder   {run}")
     if board.exists():
         click.echo(f"leaderboard  {board.resolve().as_uri()}")
@@ -177,8 +176,28 @@ def _print_plan(spec: dict[str, Any], as_json: bool) -> None:
     terminal.print_table(
         ["model", "dataset", "samples", "view"], rows, title=f"would run (plan {spec['spec_hash'][:8]})"
     )
-    for row in spec["skipped"]:
-        click.echo(f"would skip {row['model']}: {row['reason']}")
+    _tell_skipped(spec["skipped"], "would skip")
+
+
+def _tell_skipped(rows: list[dict[str, Any]], verb: str) -> None:
+    """Print what is missing: of weights that a person has to fetch a table, of all else a line each."""
+    from fdr_bench import terminal
+
+    fetched: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if "weights" in row:
+            fetched[row["model"]] = row["weights"]  # once, on however many datasets
+        else:
+            click.echo(f"{verb} {row['model']}: {row['reason']}")
+    if not fetched:
+        return
+    title = f"{verb}, for want of weights that may not be shipped or fetched by a program"
+    terminal.print_table(
+        ["model", "file", "how to get it"], ((m, w["file"], w["how"]) for m, w in fetched.items()), title=title
+    )
+    example = next(iter(fetched))
+    click.echo(f"then put each at its place, such as {fetched[example]['place']},")
+    click.echo(f"or name it: --weights {example.partition('@')[0]}=PATH. The place of each: --json")
 
 
 @click.command()

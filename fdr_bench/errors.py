@@ -7,6 +7,7 @@
     ├── DataError        a dataset cannot be read as described
     │   └── ImageError     one image cannot be decoded (becomes a stored row, never ends a run)
     ├── WeightsError     weights are missing, damaged or do not fit
+    │   └── MissingWeights only a person can fetch them
     ├── RunError         a run folder is held by another process, damaged, or of another plan
     └── RunStopped       a model cannot go on for now; what is done is kept and the run can be resumed
 
@@ -49,6 +50,14 @@ class ImageError(DataError):
 
 class WeightsError(FDRBenchError):
     """Weights are missing, damaged or do not fit the network."""
+
+
+class MissingWeights(WeightsError):
+    """Weights that only a person can fetch: which file, how to get it, and where it then belongs."""
+
+    def __init__(self, message: str, *, file: str, how: str, place: str) -> None:
+        super().__init__(message)
+        self.file, self.how, self.place = file, how, place
 
 
 class RunError(FDRBenchError):

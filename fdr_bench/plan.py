@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from fdr_bench import models
 from fdr_bench.data import make_dataset, open_dataset
 from fdr_bench.data.sampling import sample_evenly
-from fdr_bench.errors import RunError, UsageError, WeightsError
+from fdr_bench.errors import MissingWeights, RunError, UsageError, WeightsError
 from fdr_bench.record import PlannedBaseline, PlannedModel, PlannedSet
 from fdr_bench.store import SCHEMA, Row
 from fdr_bench.types import Dataset
@@ -123,7 +123,10 @@ def _resolve_all(
             brought = asked.weights.get(candidate.name)
             resolved.append(models.resolve_model(candidate, preset, brought, asked.device, dataset.fingerprint))
         except WeightsError as error:
-            skipped.append({"model": label, "dataset": dataset.name, "reason": str(error)})
+            row = {"model": label, "dataset": dataset.name, "reason": str(error)}
+            if isinstance(error, MissingWeights):
+                row["weights"] = {"file": error.file, "how": error.how, "place": error.place}
+            skipped.append(row)
         except UsageError as error:
             if asked.models != ("all",):
                 raise

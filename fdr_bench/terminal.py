@@ -29,6 +29,8 @@ TEXT_COLUMNS = {
     "better",
     "set",
     "not",
+    "file",
+    "how",
 }
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fdr_bench.cache import cache_folder
-from fdr_bench.errors import UsageError, WeightsError, nearest
+from fdr_bench.errors import MissingWeights, UsageError, WeightsError, nearest
 from fdr_bench.types import DetectorCard, Weights
 
 WEIGHTS_FILE = "model.safetensors"
@@ -77,9 +77,13 @@ def locate(weights: Weights, *, detector: str = "shared", download: bool = True)
         return _verify(place, weights)
     if weights.hub is not None:
         return (_folder_from_hub if _is_folder(weights) else _from_hub)(weights, place, download)
-    raise WeightsError(
-        f"{weights.filename} is missing. It may not be shipped or fetched by a program. {weights.manual or ''}; "
-        f"then put it at {place}, or name it: --weights {detector}=PATH"
+    how = weights.manual or "ask the authors of its paper"
+    raise MissingWeights(
+        f"{weights.filename} is missing. It may not be shipped or fetched by a program. {how}; "
+        f"then put it at {place}, or name it: --weights {detector}=PATH",
+        file=weights.filename,
+        how=how,
+        place=str(place),
     )
 
 
