@@ -13,6 +13,7 @@ import click
 
 from fdr_bench import cli_options as options
 from fdr_bench.cli_catalogue import data, list_, new_detector, selftest, show, train
+from fdr_bench.cli_check import check, compare, pack
 from fdr_bench.cli_run import report, resume, run, score
 from fdr_bench.errors import FDRBenchError
 
@@ -27,7 +28,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
+        sys.exit(max(2, error.exit_code))
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nfdr-bench: stopped. What is done is kept; the same command again goes on from there.", err=True)
         sys.exit(130)
@@ -81,5 +82,20 @@ def predict(
     return 1 if print_answers(answers, as_json) else 0
 
 
-for command in (run, resume, score, report, predict, list_, show, data, train, selftest, new_detector):
+for command in (
+    run,
+    resume,
+    score,
+    report,
+    compare,
+    check,
+    pack,
+    predict,
+    list_,
+    show,
+    data,
+    train,
+    selftest,
+    new_detector,
+):
     cli.add_command(command)

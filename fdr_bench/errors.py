@@ -7,7 +7,8 @@
     ├── DataError        a dataset cannot be read as described
     │   └── ImageError     one image cannot be decoded (becomes a stored row, never ends a run)
     ├── WeightsError     weights are missing, damaged or do not fit
-    └── RunError         a run folder is held by another process, damaged, or of another plan
+    ├── RunError         a run folder is held by another process, damaged, or of another plan
+    └── ComparisonError  two results are not of the same images or metrics, or a reference is damaged
 
 Every message says what happened, what was expected and what to do next.
 """
@@ -52,6 +53,10 @@ class WeightsError(FDRBenchError):
 
 class RunError(FDRBenchError):
     """A run folder cannot be used as asked."""
+
+
+class ComparisonError(FDRBenchError):
+    """Two results cannot be compared; 'fdr-bench check' answers it with exit code 2."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

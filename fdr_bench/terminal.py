@@ -61,6 +61,14 @@ def print_json(content: object) -> None:
     sys.stdout.write(_OBEYED.sub(lambda match: f"\\u{ord(match.group()):04x}", text) + "\n")
 
 
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f]")
+
+
+def plain(text: str) -> str:
+    """Return text with what a terminal would obey shown as \ufffd."""
+    return _CONTROLS.sub("\ufffd", _OBEYED.sub("\ufffd", text))
+
+
 def say(message: str) -> None:
     """Tell the person something on stderr."""
     sys.stderr.write(message + "\n")
