@@ -237,7 +237,7 @@ class _Check:
             status = ("regressed" if worse else "improved") if beyond and certain else "holds"
             note = ""
             if status == "holds" and beyond:
-                note = f"{'worse' if worse else 'better'}, but no more than chance gives"
+                note = f"{'worse' if worse else 'better'}, but chance could give it, over so many comparisons"
             elif status == "holds" and certain:
                 note = f"{'worse' if worse else 'better'}, within the tolerance"
             self.findings.append(

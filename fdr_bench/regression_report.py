@@ -129,7 +129,7 @@ def _plain(text: str) -> str:
     """Escape text for a Markdown page: no tag, link, mention, image, table cell or emphasis comes of it."""
     text = _OBEYED.sub("\ufffd", text)
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    text = re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", text)
+    text = re.sub(r"([\\`*_{}\[\]#|~$])", r"\\\1", text)
     return re.sub("[@:](?=\\w|/)", lambda found: f"{found.group()}<!-- -->", text)
 
 

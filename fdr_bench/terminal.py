@@ -41,13 +41,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
     if not console.is_terminal:
         console = Console(width=240)
     if title:  # apart, for a table would break it at its own width
-        console.print(Text(title, style="bold"))
+        console.print(Text(plain(title), style="bold"))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
         numeric = index > 0 and column.split()[0] not in TEXT_COLUMNS
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text("–" if cell is None else str(cell)) for cell in row))
+        table.add_row(*(Text("–" if cell is None else plain(str(cell))) for cell in row))
     console.print(table)
 
 
