@@ -1,7 +1,8 @@
 """Pack a run into one file to send, and open such a file that a stranger sent.
 
 A packed run is a zip of the run's own text files and `pack.json`, which names each with its sha256. Equal runs give
-equal bytes. What is opened is untrusted: only the names that a run has are taken, by their own path, up to a size.
+equal bytes. The folder that the run was started from is left out. What is opened is untrusted: only the names that a run
+has are taken, by their own path, up to a size.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def pack(run: Path, out: Path, *, images: bool = False) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-            digests = {name: _add(archive, name, (run / name).read_bytes()) for name in names}
+            digests = {name: _add(archive, name, _content(run / name)) for name in names}
             for digest, content in _images(run, manifest) if images else ():
                 digests[f"images/{digest}"] = _add(archive, f"images/{digest}", content)
             listing = {"format": FORMAT, "schema": SCHEMA, "files": digests}
@@ -71,6 +72,17 @@ def _files(run: Path, manifest: dict[str, Any]) -> Iterator[Path]:
         for model in manifest["models"]:
             if (run / model / dataset / "predictions.jsonl").is_file():
                 yield run / model / dataset / "predictions.jsonl"
+
+
+def _content(path: Path) -> bytes:
+    """Return a file's bytes; of a plan without the folder that the run was started from, which is the sender's own."""
+    if path.name not in ("run.json", "spec.json"):
+        return path.read_bytes()
+    plan = read_json(path)
+    asked = plan.get("asked") or plan.get("spec", {}).get("asked")
+    if isinstance(asked, dict) and "folder" in asked:
+        asked["folder"] = "."
+    return json.dumps(plan, ensure_ascii=False, indent=1).encode() + b"\n"
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> str:
