@@ -14,6 +14,7 @@ from fdr_bench.answers import Answers, contents, read_answers, read_labels
 from fdr_bench.errors import RunError
 from fdr_bench.metrics.detection import best_threshold
 from fdr_bench.metrics.resampling import cells
+from fdr_bench.store import refuse_newer
 
 Booleans = NDArray[np.bool_]
 
@@ -37,6 +38,7 @@ def read_plan(run: Path) -> Plan:
         raise RunError(f"{run} is no run folder: it holds neither run.json nor spec.json. Give the folder of a run.")
     try:
         plan = json.loads(path.read_bytes())
+        refuse_newer(plan.get("schema", 1), path)
         thresholds = {str(name): float(entry["threshold"]) for name, entry in plan["models"].items()}
         reasoning = frozenset(str(name) for name, entry in plan["models"].items() if entry.get("reasons"))
         fingerprints = {str(name): str(entry["fingerprint"]) for name, entry in plan["datasets"].items()}

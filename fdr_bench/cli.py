@@ -13,6 +13,7 @@ import click
 
 from fdr_bench import cli_options as options
 from fdr_bench.cli_catalogue import data, list_, new_detector, selftest, show, train
+from fdr_bench.cli_check import check, compare, pack
 from fdr_bench.cli_published import check_published
 from fdr_bench.cli_run import consistency, report, resume, run, score
 from fdr_bench.errors import FDRBenchError
@@ -28,7 +29,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
+        sys.exit(max(2, error.exit_code))
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nfdr-bench: stopped. What is done is kept; the same command again goes on from there.", err=True)
         sys.exit(130)
@@ -92,7 +93,7 @@ def predict(
     return 1 if print_answers(answers, as_json) else 0
 
 
-RUNS = (run, resume, score, consistency, report, check_published, predict)
+RUNS = (run, resume, score, consistency, report, compare, check, check_published, pack, predict)
 CATALOGUE = (list_, show, data, train, selftest, new_detector)
 for command in (*RUNS, *CATALOGUE):
     cli.add_command(command)

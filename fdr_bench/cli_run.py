@@ -254,15 +254,22 @@ def consistency(run: Path, as_json: bool) -> None:
 
 @click.command()
 @click.argument("runs", type=PATH, nargs=-1, required=True)
-@click.option("--out", type=PATH, help="Folder of the page [default: the run itself, or leaderboard/ for several].")
+@click.option("--out", type=PATH, help="Folder of the page [default: the run itself, else leaderboard/].")
 def report(runs: tuple[Path, ...], out: Path | None) -> None:
-    """Write the leaderboard of one or several runs.
+    """Write the leaderboard of one or several runs: folders, or files that 'fdr-bench pack' made.
 
     \b
-    Example:
+    Examples:
       fdr-bench report runs/monday runs/tuesday --out leaderboard
+      fdr-bench report mine.zip theirs.zip
     """
+    from contextlib import ExitStack
+
+    from fdr_bench.packing import opened
     from leaderboards.site import build
 
-    page = build(runs, out or (runs[0] if len(runs) == 1 else Path("leaderboard")))
+    with ExitStack() as stack:
+        folders = [stack.enter_context(opened(run)) for run in runs]
+        alone = len(runs) == 1 and not runs[0].is_file()
+        page = build(folders, out or (runs[0] if alone else Path("leaderboard")))
     click.echo(page.resolve().as_uri())

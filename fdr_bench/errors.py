@@ -9,7 +9,8 @@
     ├── WeightsError     weights are missing, damaged or do not fit
     │   └── MissingWeights only a person can fetch them
     ├── RunError         a run folder is held by another process, damaged, or of another plan
-    └── RunStopped       a model cannot go on for now; what is done is kept and the run can be resumed
+    ├── RunStopped       a model cannot go on for now; what is done is kept and the run can be resumed
+    └── ComparisonError  two results are not of the same images or metrics, or a reference is damaged
 
 Every message says what happened, what was expected and what to do next.
 """
@@ -66,6 +67,10 @@ class RunError(FDRBenchError):
 
 class RunStopped(FDRBenchError):
     """A model cannot go on for now: its budget is spent, its key is refused. What is done is kept."""
+
+
+class ComparisonError(FDRBenchError):
+    """Two results cannot be compared; 'fdr-bench check' answers it with exit code 2."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

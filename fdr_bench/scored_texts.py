@@ -44,12 +44,12 @@ def text_scores(
 
     Slices stand as for detection: "all", one a generator, "macro".
     """
-    texts = SetTexts(references, this.fake, _encoder(), seed=settings.seed)
-    table: dict[str, Mapping[str, Terms]] = {name: texts.terms(_written(view)) for name, view in views.items()}
+    texts = SetTexts(references, this.fake, packaged_encoder(), seed=settings.seed)
+    table: dict[str, Mapping[str, Terms]] = {name: texts.terms(written_texts(view)) for name, view in views.items()}
     if texts.given.any():
         table |= {name: texts.terms(written) for name, written in texts.baselines.items()}
     rows = {
-        giver: [_slice_scores(this, giver, terms, parts, part) for part in parts.slices]
+        giver: [slice_text_scores(this, giver, terms, parts, part) for part in parts.slices]
         for giver, terms in table.items()
     }
     if this.generators:
@@ -60,7 +60,7 @@ def text_scores(
     return [score for of_giver in rows.values() for row in of_giver for score in row]
 
 
-def _encoder() -> SentenceEncoder | str:
+def packaged_encoder() -> SentenceEncoder | str:
     """Return the packaged encoder, or why it cannot be had."""
     from fdr_bench.metrics.sentences import minilm
 
@@ -70,7 +70,7 @@ def _encoder() -> SentenceEncoder | str:
         return str(error)
 
 
-def _written(view: View) -> Texts:
+def written_texts(view: View) -> Texts:
     """Return a model's texts. One without an answer beside it is not usable."""
     given = view.this.answers[view.model].reasoning
     texts = [None] * len(view.reached) if given is None else given.to_pylist()
@@ -86,7 +86,9 @@ def _inside(parts: Cells, part: Slice, count: int) -> Booleans:
     return inside
 
 
-def _slice_scores(this: AnsweredSet, giver: str, table: Mapping[str, Terms], parts: Cells, part: Slice) -> list[Score]:
+def slice_text_scores(
+    this: AnsweredSet, giver: str, table: Mapping[str, Terms], parts: Cells, part: Slice
+) -> list[Score]:
     inside = _inside(parts, part, len(this.fake))
     scores = []
     for name, terms in table.items():
@@ -163,7 +165,7 @@ def _with_intervals(
         resamples=settings.resamples,
         seed=settings.seed,
         threads=threads,
-        values=lambda weight: _ratios(weight, sums, parts),
+        values=lambda weight: ratios(weight, sums, parts),
     )
     values = np.concatenate(drawn)  # (resamples, slices, columns)
     found: dict[str, list[list[Score]]] = {}
@@ -185,7 +187,7 @@ def _with_intervals(
     return found
 
 
-def _ratios(weight: Weights, sums: Floats, parts: Cells) -> Floats:
+def ratios(weight: Weights, sums: Floats, parts: Cells) -> Floats:
     """Return every column's value on every slice under `weight: (B, N)`, (B, slices, columns); NaN if undefined."""
     cells = np.stack(
         [

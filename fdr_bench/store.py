@@ -88,10 +88,20 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
-    """Return run.json, or of an unfinished run spec.json with "unfinished": true."""
-    if (run / "run.json").exists():
-        return read_json(run / "run.json")
-    return {**read_json(run / "spec.json"), "unfinished": True}
+    """Return run.json, or of an unfinished run spec.json with "unfinished": true. A newer format raises `RunError`."""
+    finished = (run / "run.json").exists()
+    path = run / ("run.json" if finished else "spec.json")
+    manifest = read_json(path)
+    refuse_newer(manifest.get("schema", SCHEMA), path)
+    return manifest if finished else {**manifest, "unfinished": True}
+
+
+def refuse_newer(schema: object, path: Path) -> None:
+    """Raise `RunError` where a file says that a newer program wrote it. Every older format is still read."""
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise RunError(
+            f"{path} was written in format {schema!r}; this fdr-bench reads up to {SCHEMA}. Update fdr-bench."
+        )
 
 
 def read_scores(run: Path) -> list[Row]:

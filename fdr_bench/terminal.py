@@ -45,13 +45,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
     if not console.is_terminal:
         console = Console(width=240)
     if title:  # apart, for a table would break it at its own width
-        console.print(Text(title, style="bold"))
+        console.print(Text(plain(title), style="bold"))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
         numeric = index > 0 and column.split()[0] not in TEXT_COLUMNS
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text("–" if cell is None else str(cell)) for cell in row))
+        table.add_row(*(Text("–" if cell is None else plain(str(cell))) for cell in row))
     console.print(table)
 
 
@@ -63,6 +63,14 @@ def print_json(content: object) -> None:
     """Print JSON to stdout. What a terminal would obey is escaped, which changes nothing for who parses it."""
     text = json.dumps(content, ensure_ascii=False, indent=1)
     sys.stdout.write(_OBEYED.sub(lambda match: f"\\u{ord(match.group()):04x}", text) + "\n")
+
+
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f]")
+
+
+def plain(text: str) -> str:
+    """Return text with what a terminal would obey shown as \ufffd."""
+    return _CONTROLS.sub("\ufffd", _OBEYED.sub("\ufffd", text))
 
 
 def say(message: str) -> None:
