@@ -165,3 +165,19 @@ def test_records_about_one_image_share_it(records, codec):
     rows, images = rows_and_images([*records, *records[:5]], codec)
     assert (len(rows), len(images)) == (17, 12)
     assert np.array_equal(np.bincount(rows.images), [2] * 5 + [1] * 7)
+
+
+def test_images_move_by_whole_pixels_where_the_recipe_says_so_and_never_without_chance(records, codec):
+    rows, images = rows_and_images(records, codec, replace(ALL, shift=3))
+    index = np.arange(6)
+    still = rows.batch(index, images, None, like=LIKE).pixels
+    moved = rows.batch(index, images, None, like=LIKE, random=np.random.default_rng(0)).pixels
+    again = rows.batch(index, images, None, like=LIKE, random=np.random.default_rng(0)).pixels
+    assert torch.equal(moved, again) and not torch.equal(moved, still)
+    # Each is the still image behind an edge of three mirrored pixels, seen from somewhere else.
+    wide = torch.nn.functional.pad(still, (3, 3, 3, 3), mode="reflect")
+    places = [(y, x) for y in range(7) for x in range(7)]
+    for number in range(6):
+        assert any(torch.equal(moved[number], wide[number, :, y : y + 32, x : x + 32]) for y, x in places)
+    plain, _ = rows_and_images(records, codec)
+    assert torch.equal(plain.batch(index, images, None, like=LIKE, random=np.random.default_rng(0)).pixels, still)

@@ -76,6 +76,8 @@ def test_the_launcher_configuration_wraps_blocks_that_the_model_has():
         ({"lr": -1.0}, "lr is -1"),
         ({"held_out": 1.0}, "held_out 1.0"),
         ({"pack": True}, "set cpm_weight to 0"),
+        ({"shift": 8}, "whose towers are frozen"),
+        ({"shift": -1}, "shift is -1"),
         ({"epochs": "many"}, 'epochs is "many"; expected a number'),
         ({"batch": 2.5}, r"batch is 2\.5; expected a whole number"),
         ({"batch": True}, "batch is true; expected a whole number"),
