@@ -16,7 +16,7 @@ from PIL import Image
 from baselines.served import Served
 from fdr_bench.errors import RunStopped, UsageError
 from fdr_bench.families import Failure
-from tests.served_server import Misbehaving, completion, numbered_image, usual
+from tests.served_server import Misbehaving, completion, number_of, numbered_image, usual
 
 IMAGE = numbered_image(4)
 
@@ -155,10 +155,8 @@ def test_an_answer_in_another_shape_is_malformed_and_tried_again(body, reason):
 
 def test_an_image_that_the_server_rejects_fails_alone():
     def respond(request):
-        bad = respond.seen = not respond.seen
-        return (413, {}, {"error": "too large"}) if bad else (200, {}, usual(5))
+        return (413, {}, {"error": "too large"}) if number_of(request) == 4 else (200, {}, usual(5))
 
-    respond.seen = False
     server = Misbehaving()
     server.respond = respond
     with server.running() as url:
