@@ -1,8 +1,8 @@
 """Pack a run into one file to send, and open such a file that a stranger sent.
 
 A packed run is a zip of the run's own text files and `pack.json`, which names each with its sha256. Equal runs give
-equal bytes. The folder that the run was started from is left out. What is opened is untrusted: only the names that a run
-has are taken, by their own path, up to a size.
+equal bytes. The folder that the run was started from is left out. What is opened is untrusted: only the names that a
+run has are taken, by their own path, up to a size.
 """
 
 from __future__ import annotations
