@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from fdr_bench.cli import main
 from tests.runs import make_run, read_lines, write_lines
 
 MODEL = "npr@scenes"
@@ -65,3 +67,27 @@ def edited(path: Path, target: Path, edit: Callable[[dict[str, object]], object]
     edit(content)
     target.write_text(json.dumps(content), encoding="utf-8")
     return target
+
+
+def exit_code(*words: object) -> int:
+    """Return what the command line exits with, in this process."""
+    before, sys.argv = sys.argv, ["fdr-bench", *map(str, words)]
+    try:
+        main()
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    finally:
+        sys.argv = before
+    raise AssertionError("main always exits")
+
+
+def check(run: Path, reference: Path, *words: object) -> int:
+    """Return the exit code of a quick check."""
+    return exit_code("check", run, "--reference", reference, "--resamples", "200", *words)
+
+
+def verdicts_only(run: Path) -> None:
+    """Take the scores out of a run, a stated verdict instead."""
+    path = run / MODEL / DATASET / "predictions.jsonl"
+    rows = [row | {"verdict": "fake" if row.pop("score") > 0.5 else "real"} for row in read_lines(path)]
+    write_lines(path, rows)

@@ -1,15 +1,23 @@
-"""`fdr-bench check` as a CI server meets it: exit codes, JSON, JUnit XML, Markdown."""
+"""The exit codes of `fdr-bench check`: 0 holds, 1 regressed, 2 cannot be compared, 3 wrong usage."""
 
 import json
 import shutil
-import sys
-from xml.etree import ElementTree
 
 import pytest
 
 from fdr_bench import regression
-from fdr_bench.cli import main
-from tests.guarded_runs import DATASET, MODEL, changed, edited, flipped, jittered, one_model
+from tests.guarded_runs import (
+    DATASET,
+    MODEL,
+    changed,
+    check,
+    edited,
+    exit_code,
+    flipped,
+    jittered,
+    one_model,
+    verdicts_only,
+)
 from tests.runs import make_run, read_lines, write_lines
 
 
@@ -29,21 +37,6 @@ def reference(run, tmp_path_factory):
 def fresh(run, tmp_path_factory):
     """The same run made anew: its scores differ by rounding."""
     return changed(run, tmp_path_factory.mktemp("runs") / "fresh", jittered(1e-7, 0))
-
-
-def exit_code(*words):
-    before, sys.argv = sys.argv, ["fdr-bench", *map(str, words)]
-    try:
-        main()
-    except SystemExit as leaving:
-        return leaving.code or 0
-    finally:
-        sys.argv = before
-    raise AssertionError("main always exits")
-
-
-def check(run, reference, *words):
-    return exit_code("check", run, "--reference", reference, "--resamples", "200", *words)
 
 
 # ---------------------------------------------------------------- exit codes
@@ -161,12 +154,6 @@ def nan_score(run):
     path.write_text(path.read_text().replace('"score": 0.', '"score": NaN, "old": 0.', 1))
 
 
-def verdicts_only(run):
-    path = run / MODEL / DATASET / "predictions.jsonl"
-    rows = [row | {"verdict": "fake" if row.pop("score") > 0.5 else "real"} for row in read_lines(path)]
-    write_lines(path, rows)
-
-
 def skipped(run):
     manifest = json.loads((run / "run.json").read_text())
     row = {"model": MODEL, "dataset": None, "reason": "weights are missing: get them"}
@@ -260,58 +247,3 @@ def test_an_unfinished_run_makes_no_reference_and_an_old_one_stays(run, referenc
     shutil.copy(reference, tmp_path / "r.json")
     assert exit_code("check", tmp_path / "run", "--reference", tmp_path / "r.json", "--update") == 2
     assert (tmp_path / "r.json").read_bytes() == reference.read_bytes()
-
-
-# ---------------------------------------------------------------- what is written
-
-
-def test_json_has_every_comparison_with_its_n_and_the_exit_code(run, reference, tmp_path, capsys):
-    after = changed(run, tmp_path / "after", flipped(40, 0))
-    code = check(after, reference, "--json")
-    content = json.loads(capsys.readouterr().out)
-    assert (code, content["exit_code"], content["verdict"]) == (1, 1, "regressed")
-    rows = {(row["metric"], row["slice"]): row for row in content["findings"]}
-    row = rows["acc@strict", "all"]
-    assert (row["status"], row["n"], row["tolerance"]) == ("regressed", 240, 0.01)
-    assert row["difference"] == pytest.approx(-40 / 240)
-    assert row["interval"]["low"] < row["difference"] < row["interval"]["high"] < 0
-    assert len(content["flips"][0]["now_wrong"]) == 40
-
-
-def test_junit_counts_regressions_as_failures_and_the_incomparable_as_errors(run, reference, tmp_path):
-    after = changed(run, tmp_path / "after", flipped(60, 0))
-    verdicts = changed(after, tmp_path / "verdicts", lambda rows, samples: rows)
-    verdicts_only(verdicts)
-    assert check(verdicts, reference, "--junit", tmp_path / "out" / "check.xml") == 1
-    root = ElementTree.parse(tmp_path / "out" / "check.xml").getroot()
-    failures, errors = root.findall(".//failure"), root.findall(".//error")
-    assert (int(root.get("failures")), int(root.get("errors"))) == (len(failures), len(errors))
-    assert len(failures) >= 2 and len(errors) == 1
-    assert int(root.get("tests")) == len(root.findall(".//testcase"))
-    assert "no scores: the model states verdicts only" in errors[0].get("message")
-
-
-def test_markdown_is_appended_as_a_summary_wants_it(run, reference, tmp_path):
-    summary = tmp_path / "summary.md"
-    summary.write_text("before\n")
-    after = changed(run, tmp_path / "after", flipped(40, 0))
-    assert check(after, reference, "--markdown", summary) == 1
-    text = summary.read_text()
-    assert text.startswith("before\n### fdr-bench check: regressed\n")
-    assert "| ✗ regressed | npr@<!-- -->scenes on fdr-scenes-test | acc@<!-- -->strict |" in text
-
-
-def test_hostile_names_do_nothing_in_any_output(tmp_path, capsys):
-    """A model's name comes from whoever sent the run."""
-    name = "<img src=x onerror=alert(1)>|[x](javascript:0)`\x1b[2J@team\x00"
-    root = one_model(tmp_path / "run", n=240)
-    manifest = (root / "run.json").read_text().replace(f'"{MODEL}"', json.dumps(name.replace("\x00", "")))
-    (root / "run.json").write_text(manifest)
-    (root / MODEL).rename(root / name.replace("\x00", ""))
-    assert exit_code("check", root, "--reference", tmp_path / "r.json", "--update") == 0
-    outputs = ("--junit", tmp_path / "x.xml", "--markdown", tmp_path / "s.md")
-    assert check(root, tmp_path / "r.json", *outputs) == 0
-    assert "\x1b[2J" not in capsys.readouterr().out
-    ElementTree.parse(tmp_path / "x.xml")
-    text = (tmp_path / "s.md").read_text()
-    assert "<img" not in text and "[x](" not in text and "@team" not in text and "\x1b" not in text
