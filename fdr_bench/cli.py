@@ -13,6 +13,7 @@ import click
 
 from fdr_bench import cli_options as options
 from fdr_bench.cli_catalogue import data, list_, new_detector, selftest, show, train
+from fdr_bench.cli_judge import judge
 from fdr_bench.cli_run import consistency, report, resume, run, score
 from fdr_bench.errors import FDRBenchError
 
@@ -91,5 +92,19 @@ def predict(
     return 1 if print_answers(answers, as_json) else 0
 
 
-for command in (run, resume, score, consistency, report, predict, list_, show, data, train, selftest, new_detector):
+for command in (
+    run,
+    resume,
+    score,
+    judge,
+    consistency,
+    report,
+    predict,
+    list_,
+    show,
+    data,
+    train,
+    selftest,
+    new_detector,
+):
     cli.add_command(command)

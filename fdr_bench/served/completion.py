@@ -40,10 +40,10 @@ def read_completion(reply: Mapping[str, Any]) -> Completion:
     usage = reply.get("usage")
     counts = usage if isinstance(usage, dict) else {}
     return Completion(
-        text=text or (refusal if isinstance(refusal, str) else ""),
+        text=_storable(text or (refusal if isinstance(refusal, str) else "")),
         truncated=finish in ("length", "max_tokens"),
         refused=finish == "content_filter" or (isinstance(refusal, str) and bool(refusal)),
-        model=reply["model"] if isinstance(reply.get("model"), str) else None,
+        model=_storable(reply["model"]) if isinstance(reply.get("model"), str) else None,
         tokens_in=_count(counts.get("prompt_tokens")),
         tokens_out=_count(counts.get("completion_tokens")),
     )
@@ -56,6 +56,11 @@ def _text(content: object) -> str | None:
     if isinstance(content, list):
         return "".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
     return None
+
+
+def _storable(text: str) -> str:
+    """Return a text without lone surrogates, which JSON can say and no file can hold."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _count(number: object) -> int:
