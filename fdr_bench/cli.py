@@ -14,6 +14,7 @@ import click
 from fdr_bench import cli_options as options
 from fdr_bench.cli_catalogue import data, list_, new_detector, selftest, show, train
 from fdr_bench.cli_judge import judge
+from fdr_bench.cli_robustness import robustness
 from fdr_bench.cli_run import consistency, report, resume, run, score
 from fdr_bench.errors import FDRBenchError
 
@@ -98,6 +99,7 @@ for command in (
     score,
     judge,
     consistency,
+    robustness,
     report,
     predict,
     list_,

@@ -115,6 +115,19 @@ def families(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+PERTURB = click.option(
+    "--perturb",
+    multiple=True,
+    metavar="FAMILY[:LEVELS]",
+    help="Evaluate on perturbed copies too: jpeg webp blur resize crop noise social, such as jpeg:95..30 or blur:1,2. "
+    "Repeatable; 'fdr-bench robustness RUN' gives the curves.",
+)
+ALIGN = click.option(
+    "--align-format",
+    "align",
+    metavar="FORMAT",
+    help="Evaluate also with all images of both classes in one format: jpeg:QUALITY, webp:QUALITY or png.",
+)
 MODELS = click.option(
     "--models",
     help="Names, comma-separated: name[@preset][:view], or family:NAME[@prompt][:polarity] such as openai:gpt-4o; or "
