@@ -21,7 +21,7 @@ from tests.served_server import numbered_folders
 
 PICTURE = Image.fromarray(
     np.stack(
-        np.meshgrid(np.arange(60) * 4, np.arange(40) * 6, indexing="xy") + [np.full((40, 60), 128)], axis=-1
+        [*np.meshgrid(np.arange(60) * 4, np.arange(40) * 6, indexing="xy"), np.full((40, 60), 128)], axis=-1
     ).astype(np.uint8)
 )
 
