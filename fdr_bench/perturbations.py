@@ -238,7 +238,7 @@ def _noisy(image: Image.Image, deviation: float, seed: bytes) -> Image.Image:
 def _normal(seed: bytes, count: int) -> NDArray[np.float64]:
     """Return standard normal numbers by Box and Muller from PCG64's raw bits, which no version of NumPy changes."""
     half = (count + 1) // 2
-    bits = np.random.PCG64(int.from_bytes(seed, "big")).random_raw(2 * half)
+    bits = np.asarray(np.random.PCG64(int.from_bytes(seed, "big")).random_raw(2 * half), dtype=np.uint64)
     uniform = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53  # [0, 1)
     radius = np.sqrt(-2.0 * np.log1p(-uniform[:half]))
     angle = 2.0 * np.pi * uniform[half:]

@@ -141,13 +141,11 @@ def _problem(name: str, value: object) -> str | None:
         case "name":
             good, wanted = isinstance(value, str) and _NAME.fullmatch(value), "must be letters, digits, '_' and '-'"
         case "criteria":
-            good = isinstance(value, Mapping) and bool(value)
-            good = good and all(_CRITERION.fullmatch(key) and isinstance(value[key], str) for key in value)  # type: ignore[index,union-attr]
-            wanted = "must be a table of questions, with names in small letters"
+            good, wanted = _criteria(value), "must be a table of questions, with names in small letters"
         case "version" | "max_tokens":
-            good, wanted = _whole(value) and value > 0, "must be a whole number above 0"  # type: ignore[operator]
+            good, wanted = _whole(value, 1, 1_000_000), "must be a whole number above 0"
         case "lowest" | "highest":
-            good, wanted = _whole(value) and 0 <= value <= 100, "must be a whole number from 0 to 100"  # type: ignore[operator]
+            good, wanted = _whole(value, 0, 100), "must be a whole number from 0 to 100"
         case "system":
             good, wanted = value is None or (isinstance(value, str) and bool(value.strip())), "must be a text"
         case _:
@@ -155,5 +153,13 @@ def _problem(name: str, value: object) -> str | None:
     return None if good else wanted
 
 
-def _whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _criteria(value: object) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(_CRITERION.fullmatch(name) and isinstance(question, str) for name, question in value.items())
+    )
+
+
+def _whole(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high

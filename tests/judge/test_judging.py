@@ -197,7 +197,8 @@ def test_nothing_to_judge_says_why(tmp_path):
     write_lines(path, [{k: v for k, v in row.items() if k != "reasoning"} for row in read_lines(path)])
     with pytest.raises(RunError, match="try --rubric standalone"):
         judged(run, Marking())
-    assert judged(run, Marking(), rubric="standalone").cells[0]["marked"] == N - 2
+    (cell,) = judged(run, Marking(), rubric="standalone").cells
+    assert (cell["texts"], cell["missing"]) == (N - 2, {"off-format": N - 2})  # marked by the other rubric's criteria
 
 
 def test_a_damaged_mark_is_an_error_and_no_number(run):
