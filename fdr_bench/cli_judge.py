@@ -40,6 +40,7 @@ def judge(
       fdr-bench judge runs/NAME --model gpt-4o --budget 5USD --option price=2.5,10
       fdr-bench judge runs/NAME --base-url http://localhost:8000/v1 --model Qwen/Qwen3-32B --rubric standalone
     """
+    from fdr_bench.errors import RunStopped
     from fdr_bench.judge import rubrics
     from fdr_bench.judge.judging import judge_run
     from fdr_bench.judge.options import read_judge
@@ -48,7 +49,11 @@ def judge(
     asked = read_judge(model, rubrics.load(rubric), options.of_families(), name)
     chosen = tuple(each.strip() for each in models.split(",") if each.strip()) if models else ()
     with Bars() as bars:
-        judged = judge_run(run, asked, progress=bars, models=chosen, limit=limit)
+        try:
+            judged = judge_run(run, asked, progress=bars, models=chosen, limit=limit)
+        except RunStopped:  # what was answered counts already
+            _score_again(run)
+            raise
     rescored = _score_again(run)
     _print(run, asked, judged, as_json)
     if not rescored:

@@ -11,6 +11,7 @@ from fdr_bench.errors import UsageError
 from fdr_bench.judge.options import read_judge
 from fdr_bench.judge.reading import Reading, read_marks
 from fdr_bench.judge.rubrics import SHIPPED, checked, load, shipped
+from fdr_bench.served.completion import read_completion
 
 REFERENCE = shipped()["reference"]
 MARKS = {"correctness": 4, "completeness": 2, "specificity": 5}
@@ -91,6 +92,12 @@ def test_what_is_not_in_the_form_gives_no_mark(text, said):
 def test_refusals_and_answers_cut_off_are_told_apart():
     assert reading("I can't help.", refused=True).problem == "refused"
     assert reading('{"correctness": 4, "compl', truncated=True).problem == "truncated"
+
+
+def test_an_answer_with_half_a_character_can_be_stored():
+    reply = json.loads('{"choices": [{"message": {"content": "a\\ud800b"}}], "model": "\\udfff"}')
+    said = read_completion(reply)
+    assert (said.text, said.model) == ("a?b", "?")  # JSON can say what no file can hold
 
 
 @pytest.mark.parametrize(
