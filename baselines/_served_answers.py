@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from baselines._served_http import Trouble
 from fdr_bench.prompts import Prompt
+from fdr_bench.served.completion import first_choice, read_completion
 from fdr_bench.types import Label
 
 SOURCE = "label-logprobs"
@@ -35,30 +35,18 @@ class Heard(NamedTuple):
 
 def hear(reply: Mapping[str, Any], prompt: Prompt, *, structured: bool = False) -> Heard:
     """Return what a chat completion says. Raises `Trouble` where it has not the shape of one."""
-    choices = reply.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    message = choice.get("message") if isinstance(choice, dict) else None
-    if not isinstance(choice, dict) or not isinstance(message, dict):
-        raise Trouble("malformed answer", "it has no choices[0].message", again=True)
-    refusal = message.get("refusal")
-    text = _text(message.get("content"))
-    if text is None:
-        raise Trouble("malformed answer", "its message's content is not a text", again=True)
-    finish = choice.get("finish_reason")
-    refused = finish == "content_filter" or (isinstance(refusal, str) and bool(refusal))
-    scored = verdict_score(_tokens(choice), prompt, structured=structured)
-    usage = reply.get("usage")
-    counts = usage if isinstance(usage, dict) else {}
+    said = read_completion(reply)
+    scored = verdict_score(_tokens(first_choice(reply)), prompt, structured=structured)
     return Heard(
-        text=text or (refusal if isinstance(refusal, str) else ""),
-        truncated=finish in ("length", "max_tokens"),
-        refused=refused,
+        text=said.text,
+        truncated=said.truncated,
+        refused=said.refused,
         score=scored.score if scored else None,
         score_source=scored.source if scored else None,
         word=scored.word if scored else None,
-        model=reply["model"] if isinstance(reply.get("model"), str) else None,
-        tokens_in=_count(counts.get("prompt_tokens")),
-        tokens_out=_count(counts.get("completion_tokens")),
+        model=said.model,
+        tokens_in=said.tokens_in,
+        tokens_out=said.tokens_out,
     )
 
 
@@ -163,16 +151,3 @@ def _pair(entry: object) -> tuple[str, float] | None:
     token, logprob = entry.get("token"), entry.get("logprob")
     number = isinstance(logprob, int | float) and not isinstance(logprob, bool) and logprob <= 1e-3
     return (token, min(0.0, float(logprob))) if isinstance(token, str) and number and logprob is not None else None
-
-
-def _text(content: object) -> str | None:
-    """Return a message's text: a text, nothing, or a list of parts of which some are texts."""
-    if content is None or isinstance(content, str):
-        return content or ""
-    if isinstance(content, list):
-        return "".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
-    return None
-
-
-def _count(number: object) -> int:
-    return number if isinstance(number, int) and not isinstance(number, bool) and number > 0 else 0

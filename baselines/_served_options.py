@@ -1,22 +1,18 @@
-"""What a user may say of a served model, each option checked, with the usual value where nothing is said."""
+"""What a user may say of a served model beside `fdr_bench.served.limits`: its prompt, images, and how it answers."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import math
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import Any
 
-from fdr_bench.errors import UsageError
+from fdr_bench.served import limits
+from fdr_bench.served.limits import Limits, Numbers, one_of, read_extra, read_limits
 
-OPENAI = "https://api.openai.com/v1"
 HELP: Mapping[str, str] = {
-    "base-url": f"the server's address up to /v1 [{OPENAI}]",
-    "api-key-env": "the environment variable with the key [FDR_BENCH_API_KEY; for api.openai.com OPENAI_API_KEY]",
+    **{name: limits.HELP[name] for name in ("base-url", "api-key-env")},
     "prompt": "what is asked: reasoned, staged, verdict, yes-no, each with :real-first or :fake-first, or a file",
     "temperature": "of sampling [0]",
     "repeats": "how often each image is asked about, each a view of its own [1]",
@@ -27,36 +23,14 @@ HELP: Mapping[str, str] = {
     "logprobs": "tokens listed at each place, for P(fake); 0 for servers without them: verdicts alone [20]",
     "structured": "yes: the answer is a JSON object by a schema, where the server offers it [no]",
     "extra": 'a JSON object of further fields of the request, such as {"reasoning_effort":"low"}',
-    "concurrency": "requests under way at a time [16]",
-    "timeout": "seconds that one request may take [120]",
-    "tries": "requests for one image before it counts as failed [6]",
-    "backoff": "seconds before the second try, doubled for each further one, at most 60 [1]",
-    "budget": "stop, resumably, at 5USD, 2000000tokens or 1000requests",
-    "price": "USD for a million tokens in and out, such as 2.5,10; without it there is no cost",
+    **limits.HELP,
 }
-_UNITS = {"usd": "cost", "tokens": "tokens", "requests": "requests"}
-
-
-class Budget(NamedTuple):
-    """What may be spent: `limit` of "cost" (USD), "tokens" or "requests"."""
-
-    limit: float
-    unit: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """The options of one served model. `key` is shown by no representation, and no file may have it."""
+class Options(Limits):
+    """The options of one served model."""
 
-    base_url: str = OPENAI
-    key: str | None = field(default=None, repr=False)
-    key_variable: str = ""
-    concurrency: int = 16
-    timeout: float = 120.0
-    tries: int = 6
-    backoff: float = 1.0
-    budget: Budget | None = None
-    price: tuple[float, float] | None = None
     image_side: int = 1024
     image_format: str = "png"
     temperature: float = 0.0
@@ -85,113 +59,16 @@ class Options:
 
 def read_options(said: Mapping[str, str]) -> Options:
     """Return the options that a user said. Raises `UsageError` naming the one that is wrong, and what it may be."""
-    base_url = _base_url(said.get("base-url", OPENAI))
-    variable = said.get("api-key-env") or ("OPENAI_API_KEY" if base_url == OPENAI else "FDR_BENCH_API_KEY")
-    price = _price(said["price"]) if "price" in said else None
-    budget = _budget(said["budget"]) if "budget" in said else None
-    if budget and budget.unit == "cost" and price is None:
-        raise UsageError("a budget in USD needs prices: --option price=IN,OUT, in USD for a million tokens")
-    number = _Numbers(said)
+    shared = read_limits(said)
+    number = Numbers(said)
     return Options(
-        base_url=base_url,
-        key=_key(variable, required="api-key-env" in said),
-        key_variable=variable,
-        concurrency=int(number("concurrency", 16, 1, 1024, whole=True)),
-        timeout=number("timeout", 120, 0.01, 86_400),
-        tries=int(number("tries", 6, 1, 100, whole=True)),
-        backoff=number("backoff", 1, 0, 60),
-        budget=budget,
-        price=price,
+        **{each.name: getattr(shared, each.name) for each in dataclasses.fields(shared)},
         image_side=int(number("image-side", 1024, 0, 16_384, whole=True)),
-        image_format=_one_of(said, "image-format", "png", ("png", "jpeg")) or "png",
+        image_format=one_of(said, "image-format", "png", ("png", "jpeg")) or "png",
         temperature=number("temperature", 0, 0, 2),
         max_tokens=int(number("max-tokens", 0, 1, 1_000_000, whole=True)) if "max-tokens" in said else None,
         logprobs=int(number("logprobs", 20, 0, 100, whole=True)),
-        structured=_one_of(said, "structured", "no", ("yes", "no")) == "yes",
-        detail=_one_of(said, "detail", None, ("low", "high", "auto")),
-        extra=_extra(said["extra"]) if "extra" in said else {},
+        structured=one_of(said, "structured", "no", ("yes", "no")) == "yes",
+        detail=one_of(said, "detail", None, ("low", "high", "auto")),
+        extra=read_extra(said["extra"]) if "extra" in said else {},
     )
-
-
-def _base_url(text: str) -> str:
-    parts = urlsplit(text.strip().rstrip("/"))
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"the base URL '{_without_secrets(text)}' should be like http://localhost:8000/v1")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise UsageError(
-            f"the base URL '{_without_secrets(text)}' has more than an address in it. A key belongs in the environment "
-            "(see 'fdr-bench show openai:NAME', api-key-env): a run's files keep the URL."
-        )
-    return parts.geturl().removesuffix("/chat/completions")
-
-
-def _without_secrets(text: str) -> str:
-    return re.sub(r"//[^/@]*@", "//…@", re.split(r"[?#]", text)[0])
-
-
-def _key(variable: str, *, required: bool) -> str | None:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
-        raise UsageError("api-key-env takes the name of an environment variable, never the key itself")
-    key = os.environ.get(variable, "").strip()
-    if required and not key:
-        raise UsageError(f"the environment variable {variable} is not set; put the server's key into it")
-    if not key.isascii() or not key.isprintable():
-        raise UsageError(f"the key in the environment variable {variable} has characters that no header can carry")
-    return key or None
-
-
-def _price(text: str) -> tuple[float, float]:
-    numbers = [_number(part) for part in text.split(",")]
-    if len(numbers) != 2 or any(number is None or number < 0 for number in numbers):
-        raise UsageError(f"price is two numbers, USD for a million tokens in and out, such as 2.5,10, not '{text}'")
-    return numbers[0] or 0.0, numbers[1] or 0.0
-
-
-def _budget(text: str) -> Budget:
-    matched = re.fullmatch(r"\s*([\d._]+)\s*(usd|\$|tokens?|requests?)\s*", text, re.IGNORECASE)
-    number = _number(matched[1].replace("_", "")) if matched else None
-    if matched is None or not number:
-        raise UsageError(f"a budget is like 5USD, 2000000tokens or 1000requests, not '{text}'")
-    unit = matched[2].lower().replace("$", "usd")
-    return Budget(number, _UNITS[unit if unit in _UNITS else f"{unit}s"])
-
-
-def _extra(text: str) -> Mapping[str, Any]:
-    try:
-        fields = json.loads(text)
-    except ValueError:
-        fields = None
-    if not isinstance(fields, dict):
-        raise UsageError(f'extra is a JSON object, such as {{"reasoning_effort":"low"}}, not \'{text}\'')
-    taken = {"model", "messages", "stream", "n"} & fields.keys()
-    if taken:
-        raise UsageError(f"extra cannot set {', '.join(sorted(taken))}")
-    return fields
-
-
-def _one_of(said: Mapping[str, str], name: str, usual: str | None, known: tuple[str, ...]) -> str | None:
-    value = said.get(name, usual)
-    if value is not None and value not in known:
-        raise UsageError(f"{name} is {' or '.join(known)}, not '{value}'")
-    return value
-
-
-class _Numbers:
-    def __init__(self, said: Mapping[str, str]) -> None:
-        self._said = said
-
-    def __call__(self, name: str, usual: float, low: float, high: float, *, whole: bool = False) -> float:
-        text = self._said.get(name)
-        number = usual if text is None else _number(text)
-        if number is None or not low <= number <= high or (whole and number != int(number)):
-            kind = "a whole number" if whole else "a number"
-            raise UsageError(f"{name} is {kind} from {low:g} to {high:g}, not '{text}'")
-        return float(number)
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None

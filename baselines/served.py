@@ -63,8 +63,8 @@ class ServedDetector:
     """One model asked one prompt. `predict` may be called from several threads; all share the limit on requests."""
 
     def __init__(self, model: str, options: Options, prompt: Prompt, settings: Mapping[str, str | float]) -> None:
-        from baselines._served_asking import Asking
-        from baselines._served_http import Server
+        from fdr_bench.served.asking import Asking
+        from fdr_bench.served.http import Server
 
         self._model, self._options, self._prompt = model, options, prompt
         self._settings = json.dumps(dict(settings), sort_keys=True)
@@ -96,8 +96,8 @@ class ServedDetector:
 
     def _question(self, image: Image) -> Any:
         from baselines._served_answers import hear
-        from baselines._served_asking import Question
         from baselines._served_images import data_url, pixel_digest
+        from fdr_bench.served.asking import Question
 
         def encode() -> str:
             return data_url(image, side=self._options.image_side, format=self._options.image_format)
@@ -118,8 +118,8 @@ class ServedDetector:
         return {**self._fixed, "messages": [*system, {"role": "user", "content": asked}]}
 
     def _prediction(self, answer: Any) -> Prediction | Failure:
-        from baselines._served_http import Trouble
         from fdr_bench.prompts.reading import read_answer, read_structured
+        from fdr_bench.served.http import Trouble
 
         if isinstance(answer, Trouble):
             if answer.kind == "refused":

@@ -16,6 +16,7 @@ class References(NamedTuple):
     reasoning: Sequence[str]  # "" where there is none
     attributes: Sequence[Mapping[str, str | None] | None]
     captions: Sequence[str | None]
+    ids: Sequence[str] = ()
 
 
 def read_references(path: Path, order: Sequence[int]) -> References:
@@ -33,6 +34,7 @@ def read_references(path: Path, order: Sequence[int]) -> References:
         reasoning=[row.get("reasoning") or "" for row in sorted_rows],
         attributes=[row.get("attributes") for row in sorted_rows],
         captions=[row.get("caption") for row in sorted_rows],
+        ids=[str(row.get("id")) for row in sorted_rows],
     )
 
 

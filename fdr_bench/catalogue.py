@@ -52,6 +52,7 @@ def datasets() -> list[Row]:
 
 def metrics() -> list[Row]:
     """Return a row for each metric with its definition and source."""
+    from fdr_bench.judge.rubrics import metric_name, shipped
     from fdr_bench.metrics import METRICS, Metric
     from fdr_bench.metrics.text_metrics import TEXT_METRICS, TextMetric
 
@@ -65,6 +66,17 @@ def metrics() -> list[Row]:
             "source": metric.source,
         }
         for metric in known
+    ] + [
+        {
+            "metric": metric_name(criterion, f"{rubric.label}+MODEL"),
+            "title": f"judge: {criterion.replace('_', ' ')}",
+            "better": "higher",
+            "note": f"Mean mark by 'fdr-bench judge RUN --model MODEL' on {rubric.name}, from {rubric.lowest} as 0 "
+            f"to {rubric.highest} as 1: {question}",
+            "source": f"defined in this repository, rubric sha256 {rubric.sha256[:12]}",
+        }
+        for rubric in shipped().values()
+        for criterion, question in rubric.criteria.items()
     ]
 
 

@@ -14,7 +14,9 @@ import click
 from fdr_bench import cli_options as options
 from fdr_bench.cli_catalogue import data, list_, new_detector, selftest, show, train
 from fdr_bench.cli_check import check, compare, pack
+from fdr_bench.cli_judge import judge
 from fdr_bench.cli_published import check_published
+from fdr_bench.cli_robustness import robustness
 from fdr_bench.cli_run import consistency, report, resume, run, score
 from fdr_bench.errors import FDRBenchError
 
@@ -93,7 +95,7 @@ def predict(
     return 1 if print_answers(answers, as_json) else 0
 
 
-RUNS = (run, resume, score, consistency, report, compare, check, check_published, pack, predict)
+RUNS = (run, resume, score, judge, consistency, robustness, report, compare, check, check_published, pack, predict)
 CATALOGUE = (list_, show, data, train, selftest, new_detector)
 for command in (*RUNS, *CATALOGUE):
     cli.add_command(command)

@@ -90,6 +90,24 @@ _OF_FAMILIES = (
 )
 
 
+_OF_SERVERS = (
+    _kept("--base-url", metavar="URL", help="The server, such as http://localhost:8000/v1 [default: api.openai.com]."),
+    _kept("--temperature", type=click.FloatRange(0, 2), help="Of the judge [default: 0]."),
+    _kept("--concurrency", type=click.IntRange(1, 1024), help="Requests under way at a time [default: 16]."),
+    _kept("--budget", metavar="N", help="Stop, resumably, at 5USD, 2000000tokens or 1000requests."),
+    _kept(
+        "--option", multiple=True, callback=_keep_pairs, metavar="NAME=VALUE", help="Another option; see docs/judge.md."
+    ),
+)
+
+
+def server(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options for a server; `of_families` tells them, the command's parameters do not."""
+    for option in reversed(_OF_SERVERS):
+        command = option(command)
+    return command
+
+
 def families(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options for models of families; `of_families` tells them, the command's parameters do not."""
     for option in reversed(_OF_FAMILIES):
@@ -97,6 +115,19 @@ def families(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+PERTURB = click.option(
+    "--perturb",
+    multiple=True,
+    metavar="FAMILY[:LEVELS]",
+    help="Evaluate on perturbed copies too: jpeg webp blur resize crop noise social, such as jpeg:95..30 or blur:1,2. "
+    "Repeatable; 'fdr-bench robustness RUN' gives the curves.",
+)
+ALIGN = click.option(
+    "--align-format",
+    "align",
+    metavar="FORMAT",
+    help="Evaluate also with all images of both classes in one format: jpeg:QUALITY, webp:QUALITY or png.",
+)
 MODELS = click.option(
     "--models",
     help="Names, comma-separated: name[@preset][:view], or family:NAME[@prompt][:polarity] such as openai:gpt-4o; or "

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 @options.families
 @click.option("--out", type=PATH, help="Run folder; an unfinished run is continued [default: runs/<time>-<hash>].")
 @click.option("--limit", type=click.IntRange(1), help="Samples a dataset, evenly over generators and classes.")
+@options.PERTURB
+@options.ALIGN
 @click.option("--batch", default=32, show_default=True, type=click.IntRange(1), help="Images a batch.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="Torch threads a worker.")
 @options.DEVICE
@@ -45,6 +47,8 @@ def run(
     plugin_files: tuple[str, ...],
     out: Path | None,
     limit: int | None,
+    perturb: tuple[str, ...],
+    align: str | None,
     batch: int,
     threads: int,
     device: str,
@@ -62,6 +66,7 @@ def run(
       fdr-bench run --models all
       fdr-bench run --models all --data mmfr:evaluation_sets --preset scenes
       fdr-bench run --models cnndetection,npr:native --data folders:photos --limit 500
+      fdr-bench run --models all --perturb jpeg:95..30 --perturb "blur noise:5,10" --align-format jpeg:95
       fdr-bench run --models cnndetection --weights cnndetection=weights/mine --data parquet:train.parquet
       fdr-bench run --models openai:Qwen2.5-VL-7B-Instruct@staged --base-url http://localhost:8000/v1 --budget 5USD
     """
@@ -77,6 +82,8 @@ def run(
         plugins=plugin_files,
         options=options.of_families(),
         limit=limit,
+        perturb=perturb,
+        align=align,
         batch=batch,
         threads=threads,
         device=device,

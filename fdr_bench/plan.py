@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 from fdr_bench import models
 from fdr_bench.data import make_dataset, open_dataset
+from fdr_bench.data.perturbed import Alignment, parse_alignment, perturbed_set
 from fdr_bench.data.sampling import sample_evenly
 from fdr_bench.errors import MissingWeights, RunError, UsageError, WeightsError
+from fdr_bench.perturbations import Perturbation, parse
 from fdr_bench.record import PlannedBaseline, PlannedModel, PlannedSet
 from fdr_bench.store import SCHEMA, Row
 from fdr_bench.types import Dataset
@@ -28,6 +30,10 @@ class Asked:
     options: Mapping[str, str] = field(default_factory=dict)
     """For models of families, such as openai:NAME."""
     limit: int | None = None
+    perturb: tuple[str, ...] = ()
+    """Beside each set the same set perturbed, one a level; see `fdr_bench.perturbations.parse`."""
+    align: str | None = None
+    """Beside each set the same set with all images in one format, such as jpeg:95."""
     batch: int = 32
     threads: int = 1
     device: str = "cpu"
@@ -139,6 +145,8 @@ def _resolve_all(
 
 
 def _datasets(asked: Asked) -> list[Dataset]:
+    changes: list[Perturbation | Alignment] = [*([parse_alignment(asked.align)] if asked.align else [])]
+    changes += parse(asked.perturb)
     datasets: list[Dataset] = []
     for spec in asked.data:
         dataset = open_dataset(spec)
@@ -151,7 +159,7 @@ def _datasets(asked: Asked) -> list[Dataset]:
         datasets.append(dataset)
     if len({dataset.name for dataset in datasets}) < len(datasets):
         raise UsageError("--data names the same dataset twice")
-    return datasets
+    return [each for dataset in datasets for each in (dataset, *(perturbed_set(dataset, how) for how in changes))]
 
 
 def _describe(dataset: Dataset) -> Row:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fdr_bench.answered_sets import AnsweredSet
 from fdr_bench.answered_texts import References
 from fdr_bench.errors import WeightsError
+from fdr_bench.judge.marks import StoredJudge, judged_terms
 from fdr_bench.metrics.resampling import Weights, clusters, logit_interval, percentile_interval, resampled
 from fdr_bench.metrics.sliced import Cells, Slice, macro_values
 from fdr_bench.metrics.text_metrics import NEEDS, TEXT_METRICS
@@ -39,13 +40,20 @@ def text_scores(
     parts: Cells,
     settings: Settings,
     threads: int,
+    judges: Sequence[StoredJudge] = (),
 ) -> list[Score]:
     """Return every reasoning score of the models in `views`, then of the baselines where the set has references.
+
+    Marks that `judges` gave stand behind the other metrics of a model.
 
     Slices stand as for detection: "all", one a generator, "macro".
     """
     texts = SetTexts(references, this.fake, packaged_encoder(), seed=settings.seed)
-    table: dict[str, Mapping[str, Terms]] = {name: texts.terms(written_texts(view)) for name, view in views.items()}
+    table: dict[str, Mapping[str, Terms]] = {}
+    for name, view in views.items():
+        mine = written_texts(view)
+        marks = judged_terms(judges, this.dataset, name, references.ids, mine, texts.given)
+        table[name] = texts.terms(mine) | marks
     if texts.given.any():
         table |= {name: texts.terms(written) for name, written in texts.baselines.items()}
     rows = {
@@ -117,12 +125,14 @@ def _score(
 
 def _why_undefined(name: str, terms: Terms, inside: Booleans, bottom: float) -> str:
     """Return why a metric does not exist on a slice; empty where it does."""
-    metric = TEXT_METRICS[name]
+    metric = TEXT_METRICS.get(name)
     if not inside.any():
         return "no images in this slice"
     if terms.reason:
         return terms.reason
     relevant = terms.relevant & inside
+    if metric is None:  # a judge's
+        return "" if bottom else f"the judge marked none of {int(relevant.sum())} samples here"
     if not relevant.any():
         return f"the set gives no {NEEDS[metric.needs]} here"
     if not (terms.counted & inside).any():

@@ -71,7 +71,7 @@ def score_run(
         thresholds = {model: tuned.threshold(model, dataset) for model in models}
         workers = threads or min(os.cpu_count() or 1, 8)
         scores += score_set(this, plan.thresholds, thresholds, settings, workers)
-        scores += score_reasoning(this, plan, settings, workers)
+        scores += score_reasoning(run, this, plan, settings, workers)
     write_scores(run / "scores.json", plan.run, settings, validation, partial, scores)
     return scores
 
@@ -101,7 +101,7 @@ def score_set(
     return [score for rows in table.values() for row in rows for score in row]
 
 
-def score_reasoning(this: AnsweredSet, plan: Plan, settings: Settings, threads: int) -> list[Score]:
+def score_reasoning(run: Path, this: AnsweredSet, plan: Plan, settings: Settings, threads: int) -> list[Score]:
     """Return the reasoning scores of the models that give any, and of texts that no image went into; else nothing.
 
     The libraries that it takes are imported where a model reasons, and not before.
@@ -110,12 +110,13 @@ def score_reasoning(this: AnsweredSet, plan: Plan, settings: Settings, threads: 
     if not models:
         return []
     from fdr_bench.answered_texts import read_references
+    from fdr_bench.judge.marks import stored_judges
     from fdr_bench.scored_texts import text_scores
 
     references = read_references(this.samples, this.order.tolist())
     views = {model: View.of(this, model, plan.thresholds[model], "") for model in models}
     parts = cells_of(this.fake, this.generator, this.generators)
-    return text_scores(this, references, views, parts, settings, threads)
+    return text_scores(this, references, views, parts, settings, threads, stored_judges(run))
 
 
 def set_intervals(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, NamedTuple
 
 Form = Literal["percent", "failures", "count", "rate"]
@@ -43,6 +44,23 @@ REASONING = (
            higher_is_better=False),
 )  # fmt: skip
 """Shown where any model of the board reasons."""
+_JUDGED = re.compile(r"judge_([a-z0-9_]+)@([^@]+)")
+
+
+def judge_column(key: str) -> Column | None:
+    """Return the column of a judge's metric in the official reading; None for any other metric."""
+    if (found := _JUDGED.fullmatch(key)) is None:
+        return None
+    criterion, judge = found[1].replace("_", " "), found[2]
+    return Column(
+        key,
+        f"{criterion.capitalize()} (judge)",
+        f"Mean mark for {criterion} of the reasoning by the judge {judge}: 0 is the lowest on its scale, 100 the "
+        "highest. Marks are a model's opinion, comparable under the same judge alone; texts that it failed at are "
+        "left out. The rubric and every answer are in the run's folder.",
+    )
+
+
 CAPACITY = (
     Column("parameters", "Parameters", "Numbers in the network.", "count", False),
     Column("images_per_second", "Images/s", "Speed in this run, decoding apart; compare it within a run only.", "rate"),

@@ -67,7 +67,11 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One scored run. `facts` are (name, value) pairs of its provenance, in the order in which a reader wants them."""
+    """One scored run. `facts` are (name, value) pairs of its provenance, in the order in which a reader wants them.
+
+    `problems` are (model and set, what is wrong with how many of its texts), `judged` (judge, model and set, how many
+    texts it marked and why it did not mark the others).
+    """
 
     name: str
     unfinished: bool
@@ -79,6 +83,8 @@ class Run:
     datasets: Mapping[str, DatasetFacts]
     skipped: tuple[Skipped, ...]
     failures: tuple[tuple[str, int], ...]
+    problems: tuple[tuple[str, str], ...]
+    judged: tuple[tuple[str, str], ...]
     scores: tuple[Score, ...]
 
 
@@ -127,6 +133,8 @@ def _run(folder: Path, manifest: Mapping[str, Any], name: str) -> Run:
         datasets=datasets,
         skipped=tuple(_skipped(manifest.get("skipped"))),
         failures=tuple(sorted(pair for pair in failures if pair[1])),
+        problems=tuple(_problems(manifest.get("problems"))),
+        judged=tuple(_judged(folder)),
         scores=scores,
     )
 
@@ -204,6 +212,27 @@ def _skipped(rows: object) -> Iterable[Skipped]:
     for row in map(_mapping, _listed(rows)):
         reason = optional(row.get("reason")) or "the run gives no reason"
         yield Skipped(model=text(row.get("model", "?")), dataset=optional(row.get("dataset")), reason=reason)
+
+
+def _problems(cells: object) -> Iterable[tuple[str, str]]:
+    for where, counts in sorted(_mapping(cells).items(), key=lambda pair: text(pair[0])):
+        if said := _counted(counts):
+            yield text(where), said
+
+
+def _counted(counts: object) -> str:
+    """Return "3 refused, 1 truncated" for a mapping of problems to counts, the most frequent first."""
+    known = [(_whole(count) or 0, text(problem)) for problem, count in _mapping(counts).items()]
+    return ", ".join(f"{count:,} {problem}" for count, problem in sorted(known, key=lambda k: (-k[0], k[1])) if count)
+
+
+def _judged(folder: Path) -> Iterable[tuple[str, str]]:
+    for path in sorted((folder / "judges").glob("*/judge.json")):
+        for cell in filter(None, map(_mapping, _listed(read_json(path).get("cells")))):
+            where = f"{text(path.parent.name)} on {text(cell.get('model'))}/{text(cell.get('dataset'))}"
+            said = f"{_whole(cell.get('marked')) or 0:,} of {_whole(cell.get('texts')) or 0:,} texts marked"
+            missing = _counted(cell.get("missing"))
+            yield where, said + (f" ({missing})" if missing else "")
 
 
 def _facts(manifest: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

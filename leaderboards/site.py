@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fdr_bench.store import write_atomically
 from leaderboards import exports, formats, plots
-from leaderboards.columns import OVERVIEW, REASONING
+from leaderboards.columns import OVERVIEW, REASONING, judge_column
 from leaderboards.load import Run, load_runs
 from leaderboards.tables import DatasetBoard, dataset_boards
 
@@ -60,7 +60,8 @@ def _page(runs: Sequence[Run], boards: Sequence[DatasetBoard], files: dict[str, 
     style = _environment().get_template("theme.css.j2").render(
         light=plots.heat_tokens("light"), dark=plots.heat_tokens("dark"), shades=plots.heat_classes()
     ) + "".join(_source(name) for name in STYLES)  # fmt: skip
-    shown = {column.key for board in boards for column in board.overview.columns}
+    shown = {column.key: column for board in boards for column in board.overview.columns}
+    judged = [column for key in shown if (column := judge_column(key)) is not None]
     script, plotly = "".join(_source(name) for name in SCRIPTS), plots.plotly_source()
     return _environment().get_template("page.html.j2").render(
         runs=runs,
@@ -71,7 +72,7 @@ def _page(runs: Sequence[Run], boards: Sequence[DatasetBoard], files: dict[str, 
         policy=_policy(script, plotly),
         plotly=packed(plotly),
         figures=[[plots.generator_figure(table) for table in board.generators] for board in boards],
-        columns=(*OVERVIEW, *(column for column in REASONING if column.key in shown)),
+        columns=(*OVERVIEW, *(column for column in REASONING if column.key in shown), *judged),
         models=len({name for run in runs for name, model in run.models.items() if not model.baseline}),
         shades=plots.heat_classes(),
     )  # fmt: skip

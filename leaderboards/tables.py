@@ -9,7 +9,18 @@ from statistics import fmean
 from typing import Literal, NamedTuple
 
 from fdr_bench.types import Score
-from leaderboards.columns import BY_GENERATOR, CAPACITY, MACRO, ONLY_WHERE, OVERVIEW, REASONING, UNSEEN, Column, Form
+from leaderboards.columns import (
+    BY_GENERATOR,
+    CAPACITY,
+    MACRO,
+    ONLY_WHERE,
+    OVERVIEW,
+    REASONING,
+    UNSEEN,
+    Column,
+    Form,
+    judge_column,
+)
 from leaderboards.contamination import seen_in_training
 from leaderboards.load import TEXT_BASELINES, DatasetFacts, ModelFacts, Run
 from leaderboards.reproduction import Beside, besides
@@ -125,6 +136,8 @@ def _board(facts: DatasetFacts, title: str, slug: str, entries: Sequence[_Entry]
     occurring = {key for e in entries for (part, key), score in e.scores.items() if part == "all" and score.value}
     metrics = [column for column in OVERVIEW if ONLY_WHERE.get(column.key) in {None, *occurring}]
     metrics += [column for column in REASONING if any(("all", column.key) in e.scores for e in entries)]
+    judged = {key: None for e in entries for part, key in e.scores if part == "all"}
+    metrics += [column for key in judged if (column := judge_column(key)) is not None]
     capacity = [c for c in CAPACITY if any(getattr(e.model, c.key) is not None for e in entries)]
 
     def overview_cells(entry: _Entry) -> list[Cell]:
@@ -201,6 +214,8 @@ def _cell(entry: _Entry, slice: str, metric: str, form: Form = "percent") -> Cel
 def _why_absent(entry: _Entry, metric: str) -> str:
     if entry.model.name.startswith(TEXT_BASELINES):
         return "texts alone, without verdicts"
+    if judge_column(metric) is not None:
+        return "not judged in this run"
     return "gives no reasoning" if metric in {column.key for column in REASONING} else "not computed in this run"
 
 

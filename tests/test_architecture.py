@@ -20,7 +20,7 @@ PACKAGES = ("fdr_bench", "baselines", "fakereasoning", "leaderboards")
 _DETECTORS = ("types", "errors", "images", "weights", "weights_card", "training")
 ALLOWED_FROM_THE_HARNESS = {
     # What a detector may use: the public names, and what it shares with the trainer.
-    "baselines": {"", *_DETECTORS, "families", "journal", "prompts"},
+    "baselines": {"", *_DETECTORS, "families", "journal", "prompts", "served"},
     "fakereasoning": {"", *_DETECTORS, "metrics", "verdicts"},
     "leaderboards": {"", "types", "errors", "store"},
 }

@@ -8,6 +8,7 @@ import pytest
 
 from fdr_bench.errors import RunError, UsageError
 from leaderboards.load import load_runs, text
+from leaderboards.site import build
 from tests.leaderboards.boards import score, write_run
 
 
@@ -69,6 +70,23 @@ def test_facts_of_a_strange_type_become_absent_not_an_exception(tmp_path):
     model = run.models["a"]
     assert (model.parameters, model.threshold, model.trained_on, model.seconds) == (None, None, None, None)
     assert model.paper == '{"x": 1}'
+
+
+def test_problems_of_texts_and_what_a_judge_marked_are_told_in_words(tmp_path):
+    problems = {"m@staged/set": {"truncated": 2, "refused": 1200, "off-format": 0}, "n/set": {}, "o/set": "many"}
+    folder = write_run(tmp_path / "run", [score("m@staged", "acc", 0.5)], problems=problems)
+    record = folder / "judges" / "reference.v1+j" / "judge.json"
+    record.parent.mkdir(parents=True)
+    cell = {"model": "m@staged", "dataset": "set", "texts": 9, "marked": 6, "missing": {"refused": 1, "timeout": 2}}
+    record.write_text(json.dumps({"cells": [cell, 7]}), encoding="utf-8")
+    (run,) = load_runs([folder])
+    assert run.problems == (("m@staged/set", "1,200 refused, 2 truncated"),)
+    assert run.judged == (("reference.v1+j on m@staged/set", "6 of 9 texts marked (2 timeout, 1 refused)"),)
+    page = build([folder], tmp_path / "out").read_text(encoding="utf-8")
+    assert "1,200 refused, 2 truncated" in page and "6 of 9 texts marked" in page
+    (plain,) = load_runs([write_run(tmp_path / "plain", [score("m", "acc", 0.5)])])
+    assert (plain.problems, plain.judged) == ((), ())
+    assert "Faulty texts" not in build([tmp_path / "plain"], tmp_path / "out").read_text(encoding="utf-8")
 
 
 def test_marks_that_turn_the_reading_direction_and_control_characters_are_made_visible():

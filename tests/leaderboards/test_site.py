@@ -154,6 +154,7 @@ def test_nothing_in_the_files_becomes_markup(tmp_path, text):
         tmp_path / "run", rows, models=models, datasets=sets, run=text, device=text, started=text, finished=text,
         spec={"x": text, "seed": text}, packages={text: text}, code={"version": text, "commit": text},
         skipped=[{"model": text, "dataset": text, "reason": text}], failures={text: 3},
+        problems={text: {text: 2}},
     )  # fmt: skip
     page = site.build([run], tmp_path / "out").read_text(encoding="utf-8")
     reader = Reader(page)

@@ -10,13 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from baselines._served_answers import Heard
-from baselines._served_http import Trouble
-from baselines._served_options import Options
 from fdr_bench.errors import RunStopped
 from fdr_bench.journal import Journal
+from fdr_bench.served.http import Trouble
+from fdr_bench.served.limits import Limits
 
 Row = Mapping[str, Any]
 LONGEST_PAUSE = 60.0
@@ -28,8 +27,22 @@ ENCODERS = 4
 """Threads that make images ready to be sent, so that no request under way waits for that."""
 
 
+class Heard(Protocol):
+    """One answer: what it took, and as a mapping all that is to be kept of it."""
+
+    @property
+    def tokens_in(self) -> int:
+        """Tokens of the question."""
+
+    @property
+    def tokens_out(self) -> int:
+        """Tokens of the answer."""
+
+    def _asdict(self) -> dict[str, Any]: ...
+
+
 class Question(NamedTuple):
-    """One image to be asked about: what names its answer, what encodes it, and what sends that to the server."""
+    """One image (or text) to be asked about: what names its answer, what encodes it, and what sends that off."""
 
     key: str
     encode: Callable[[], str]
@@ -50,8 +63,10 @@ class Asking:
     The threads are daemons: a process that wants to end does not wait for a server.
     """
 
-    def __init__(self, options: Options, name: str) -> None:
-        self._options, self._name = options, name
+    def __init__(
+        self, options: Limits, name: str, *, about: str = "images", again: str = "resume with --retry-failures"
+    ) -> None:
+        self._options, self._name, self._about, self._again = options, name, about, again
         self._journal: Journal | None = None
         self._condition = threading.Condition()
         self._waiting: list[tuple[float, int, _Job]] = []
@@ -220,8 +235,8 @@ class Asking:
             enough = max(8, self._options.concurrency) * (1 if trouble.kind == "unreachable" else 4)
             if self._in_vain >= enough:
                 self._stop(
-                    f"{self._name}: {self._in_vain} images in a row could not be asked about, the last for "
-                    f"{trouble.kind} ({trouble.reason}). What was answered is kept: resume with --retry-failures."
+                    f"{self._name}: {self._in_vain} {self._about} in a row could not be asked about, the last for "
+                    f"{trouble.kind} ({trouble.reason}). What was answered is kept: {self._again}."
                 )
             return
         pause = min(LONGEST_PAUSE, self._options.backoff * 2.0 ** (job.requests - 1)) * random.uniform(0.5, 1.0)
