@@ -130,8 +130,10 @@ def _conclude(finished: Finished, max_failures: str, strict: bool, as_json: bool
 
         score_run(run)
     if not board.exists() or board.stat().st_mtime_ns < newest:
+        from fdr_bench.examples import write_examples
         from leaderboards.site import build
 
+        write_examples(run)
         build([run], run)
     over = finished.failures_above(max_failures)
     _print_results(finished.manifest, run, as_json)
@@ -236,14 +238,25 @@ def consistency(run: Path, as_json: bool) -> None:
 @click.command()
 @click.argument("runs", type=PATH, nargs=-1, required=True)
 @click.option("--out", type=PATH, help="Folder of the page [default: the run itself, or leaderboard/ for several].")
-def report(runs: tuple[Path, ...], out: Path | None) -> None:
+@click.option(
+    "--gallery",
+    default=5000,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Samples of a dataset that the gallery shows, evenly over generators and classes; 0 keeps what is there.",
+)
+def report(runs: tuple[Path, ...], out: Path | None, gallery: int) -> None:
     """Write the leaderboard of one or several runs.
 
     \b
-    Example:
+    Examples:
       fdr-bench report runs/monday runs/tuesday --out leaderboard
+      fdr-bench report runs/monday --gallery 500
     """
+    from fdr_bench.examples import write_examples
     from leaderboards.site import build
 
+    for run in runs:
+        write_examples(run, most=gallery)
     page = build(runs, out or (runs[0] if len(runs) == 1 else Path("leaderboard")))
     click.echo(page.resolve().as_uri())
