@@ -1,4 +1,4 @@
-"""Build the board: one index.html that opens from disk, and its tables as files beside it.
+"""Build the board: index.html that opens from disk, a gallery page a dataset, and the tables as files beside them.
 
 A pure function of the run folders: no clock, no host, no network; equal input gives equal bytes. The page carries a
 content policy that forbids every request and every script but its own.
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fdr_bench.store import write_atomically
 from leaderboards import exports, formats, plots
+from leaderboards import gallery as examples
 from leaderboards.columns import OVERVIEW, REASONING
 from leaderboards.load import Run, load_runs
 from leaderboards.tables import DatasetBoard, dataset_boards
@@ -25,18 +26,29 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLES = ("board.css", "tables.css", "print.css")
-SCRIPTS = ("board.js", "plot.js")
+SCRIPTS = ("theme.js", "board.js", "plot.js")
+GALLERY_STYLES = ("board.css", "tables.css", "gallery.css")
+GALLERY_SCRIPTS = ("theme.js", "gallery.js")
 
 
 def build(runs: Sequence[Path], out: Path) -> Path:
     """Write `out`/index.html and `out`/exports/* for scored run folders; return the path of index.html.
 
+    Of datasets whose runs kept examples, also `out`/examples-<dataset>.html and `out`/thumbnails/*.
     Models of all runs stand in one table a dataset. Raises `RunError` where a folder is damaged or not yet scored.
     """
     loaded = load_runs(runs)
     boards = dataset_boards(loaded)
     files = export_files(loaded, boards)
-    page = _page(loaded, boards, files)
+    galleries = {
+        f"examples-{board.slug}.html": found
+        for board in boards
+        if (found := examples.gallery(loaded, board.facts.name, board.facts.fingerprint, board.title))
+    }
+    page = _page(loaded, boards, files, tuple(galleries))
+    for name, gallery in galleries.items():
+        examples.copy_pictures(gallery.pictures, out / "thumbnails")
+        write_atomically(out / name, _gallery_page(gallery).encode())
     for name, content in files.items():
         write_atomically(out / "exports" / name, content.encode())
     index = out / "index.html"
@@ -56,17 +68,33 @@ def export_files(runs: Sequence[Run], boards: Sequence[DatasetBoard]) -> dict[st
     return files
 
 
-def _page(runs: Sequence[Run], boards: Sequence[DatasetBoard], files: dict[str, str]) -> str:
-    style = _environment().get_template("theme.css.j2").render(
+def _style(names: Sequence[str]) -> str:
+    colours = _environment().get_template("theme.css.j2").render(
         light=plots.heat_tokens("light"), dark=plots.heat_tokens("dark"), shades=plots.heat_classes()
-    ) + "".join(_source(name) for name in STYLES)  # fmt: skip
+    )  # fmt: skip
+    return colours + "".join(_source(name) for name in names)
+
+
+def _gallery_page(gallery: examples.Gallery) -> str:
+    script = "".join(_source(name) for name in GALLERY_SCRIPTS)
+    return _environment().get_template("gallery.html.j2").render(
+        gallery=gallery,
+        chunks=[packed(examples.packable(chunk)) for chunk in gallery.chunks],
+        style=_style(GALLERY_STYLES),
+        script=script,
+        policy=_policy(script, images="'self' file: data:"),
+    )  # fmt: skip
+
+
+def _page(runs: Sequence[Run], boards: Sequence[DatasetBoard], files: dict[str, str], pages: Sequence[str] = ()) -> str:
     shown = {column.key for board in boards for column in board.overview.columns}
     script, plotly = "".join(_source(name) for name in SCRIPTS), plots.plotly_source()
     return _environment().get_template("page.html.j2").render(
         runs=runs,
         boards=boards,
         files=files,
-        style=style,
+        pages=pages,
+        style=_style(STYLES),
         script=script,
         policy=_policy(script, plotly),
         plotly=packed(plotly),
@@ -77,17 +105,20 @@ def _page(runs: Sequence[Run], boards: Sequence[DatasetBoard], files: dict[str, 
     )  # fmt: skip
 
 
-def _policy(*scripts: str) -> str:
-    """Return a content policy: these scripts alone may run, and nothing may be asked of the network."""
+def _policy(*scripts: str, images: str = "data:") -> str:
+    """Return a content policy: these scripts alone may run, and nothing may be asked of the network.
+
+    `images` says where pictures may lie; the files beside a page are "'self'" on a server and "file:" on a disk.
+    """
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    rules = ("default-src 'none'", f"script-src {allowed}", "style-src 'unsafe-inline'", "img-src data:")
+    rules = ("default-src 'none'", f"script-src {allowed}", "style-src 'unsafe-inline'", f"img-src {images}")
     return "; ".join((*rules, "base-uri 'none'", "form-action 'none'"))
 
 
 @cache
 def packed(source: str) -> str:
-    """Return a script as base64 of gzip: it costs a third of its size and no time until something is to be plotted."""
+    """Return a text as base64 of gzip: it costs a third of its size and no time until something is to be plotted."""
     return base64.b64encode(gzip.compress(source.encode(), 9, mtime=0)).decode()
 
 

@@ -76,6 +76,7 @@ class DatasetBoard:
 
     facts: DatasetFacts
     title: str
+    slug: str
     overview: Table
     generators: tuple[Table, ...]
     bias: Bias
@@ -135,7 +136,9 @@ def _board(facts: DatasetFacts, title: str, slug: str, entries: Sequence[_Entry]
                 dataset=title, several=several)
         for column in OVERVIEW if column.key in BY_GENERATOR and generators
     ]  # fmt: skip
-    return DatasetBoard(facts=facts, title=title, overview=overview, generators=tuple(matrices), bias=_bias(entries))
+    return DatasetBoard(
+        facts=facts, title=title, slug=slug, overview=overview, generators=tuple(matrices), bias=_bias(entries)
+    )
 
 
 def _generators(facts: DatasetFacts, entries: Sequence[_Entry]) -> tuple[str, ...]:
