@@ -1,4 +1,4 @@
-"""Build the board: index.html that opens from disk, a gallery page a dataset, and the tables as files beside them.
+"""Build the board: index.html that opens from disk, pages of examples, models and generators, and the tables as files.
 
 A pure function of the run folders: no clock, no host, no network; equal input gives equal bytes. The page carries a
 content policy that forbids every request and every script but its own.
@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fdr_bench.store import write_atomically
-from leaderboards import exports, formats, plots
+from leaderboards import exports, formats, pages, plots
 from leaderboards import gallery as examples
 from leaderboards.columns import OVERVIEW, REASONING
 from leaderboards.load import Run, load_runs
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 STYLES = ("board.css", "tables.css", "print.css")
 SCRIPTS = ("theme.js", "board.js", "plot.js")
+LEAF_STYLES = ("board.css", "tables.css", "print.css")
 GALLERY_STYLES = ("board.css", "tables.css", "gallery.css")
 GALLERY_SCRIPTS = ("theme.js", "gallery.js")
 
@@ -34,21 +35,24 @@ GALLERY_SCRIPTS = ("theme.js", "gallery.js")
 def build(runs: Sequence[Path], out: Path) -> Path:
     """Write `out`/index.html and `out`/exports/* for scored run folders; return the path of index.html.
 
-    Of datasets whose runs kept examples, also `out`/examples-<dataset>.html and `out`/thumbnails/*.
+    Beside it: model-*.html, generator-*.html; of datasets whose runs kept examples, examples-*.html and thumbnails/*.
     Models of all runs stand in one table a dataset. Raises `RunError` where a folder is damaged or not yet scored.
     """
     loaded = load_runs(runs)
     boards = dataset_boards(loaded)
     files = export_files(loaded, boards)
     galleries = {
-        f"examples-{board.slug}.html": found
+        board.slug: found
         for board in boards
         if (found := examples.gallery(loaded, board.facts.name, board.facts.fingerprint, board.title))
     }
-    page = _page(loaded, boards, files, tuple(galleries))
-    for name, gallery in galleries.items():
+    links = pages.links(boards)
+    page = _page(loaded, boards, files, links, galleries)
+    for name, content in _leaves(boards, links, galleries):
+        write_atomically(out / name, content.encode())
+    for slug, gallery in galleries.items():
         examples.copy_pictures(gallery.pictures, out / "thumbnails")
-        write_atomically(out / name, _gallery_page(gallery).encode())
+        write_atomically(out / f"examples-{slug}.html", _gallery_page(gallery).encode())
     for name, content in files.items():
         write_atomically(out / "exports" / name, content.encode())
     index = out / "index.html"
@@ -86,14 +90,33 @@ def _gallery_page(gallery: examples.Gallery) -> str:
     )  # fmt: skip
 
 
-def _page(runs: Sequence[Run], boards: Sequence[DatasetBoard], files: dict[str, str], pages: Sequence[str] = ()) -> str:
+def _leaves(
+    boards: Sequence[DatasetBoard], links: pages.Links, galleries: pages.Galleries
+) -> Iterator[tuple[str, str]]:
+    """Yield the name and content of each page of a model and of a generator."""
+    script, style = _source("theme.js"), _style(LEAF_STYLES)
+    shared = {"script": script, "style": style, "policy": _policy(script), "links": links}
+    for kind, found in (
+        ("model", pages.model_pages(boards, links, galleries)),
+        ("generator", pages.generator_pages(boards, links, galleries)),
+    ):
+        template = _environment().get_template(f"{kind}.html.j2")
+        for page in found:
+            yield page.file, template.render(page=page, shades=plots.heat_classes(), **shared)
+
+
+def _page(
+    runs: Sequence[Run], boards: Sequence[DatasetBoard], files: dict[str, str], links: pages.Links,
+    galleries: pages.Galleries,
+) -> str:  # fmt: skip
     shown = {column.key for board in boards for column in board.overview.columns}
     script, plotly = "".join(_source(name) for name in SCRIPTS), plots.plotly_source()
     return _environment().get_template("page.html.j2").render(
         runs=runs,
         boards=boards,
         files=files,
-        pages=pages,
+        links=links,
+        galleries=galleries,
         style=_style(STYLES),
         script=script,
         policy=_policy(script, plotly),

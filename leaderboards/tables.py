@@ -104,7 +104,7 @@ def dataset_boards(runs: Sequence[Run]) -> tuple[DatasetBoard, ...]:
     for (name, fingerprint), (facts, entries) in found.items():
         twin = names.count(name) > 1
         title = f"{name} · content {(fingerprint or 'not recorded')[:8]}" if twin else name
-        boards.append(_board(facts, title, _slug(title, slugs), entries, len(runs) > 1))
+        boards.append(_board(facts, title, slugged(title, slugs), entries, len(runs) > 1))
     return tuple(boards)
 
 
@@ -264,7 +264,7 @@ def _bias(entries: Sequence[_Entry]) -> Bias:
     return Bias("biased" if low > BIASED_ABOVE else "slight" if low > 0.5 else "none", cell)
 
 
-def _slug(title: str, taken: set[str]) -> str:
+def slugged(title: str, taken: set[str]) -> str:
     """Return a file name for a dataset, of letters, digits and dashes only, unlike those taken (it is added)."""
     stem = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60].strip("-") or "dataset"
     slug, number = stem, 2

@@ -11,11 +11,10 @@ import pytest
 
 from fdr_bench.errors import RunError
 from fdr_bench.examples import write_examples
-from fdr_bench.scoring import score_run
 from leaderboards import site
 from leaderboards.gallery import CHUNK
 from tests.galleries import ANSWER, EDGES, LIGHTING, write_gallery_run
-from tests.leaderboards.boards import score, write_run
+from tests.leaderboards.boards import SETTINGS, score, write_run
 from tests.leaderboards.test_site import HOSTILE, TAGS, Reader
 from tests.runs import write_lines
 
@@ -26,15 +25,21 @@ GALLERY_TAGS = TAGS | {"a", "noscript", "form", "select", "option", "bdi"}
 @pytest.fixture(autouse=True)
 def key_phrases_alone(monkeypatch):
     monkeypatch.setattr("fdr_bench.examples._encoder", lambda: None)
-    monkeypatch.setattr("fdr_bench.scored_texts._encoder", lambda: "no encoder here")
 
 
 @pytest.fixture
 def run(tmp_path):
-    folder = write_gallery_run(tmp_path / "run", tmp_path / "images")
+    folder = scored(write_gallery_run(tmp_path / "run", tmp_path / "images"), ("writer", "scorer"))
     write_examples(folder)
-    score_run(folder, resamples=0)
     return folder
+
+
+def scored(run, models):
+    """Write a score for each model: a gallery needs scoring to have been there, and nothing of it."""
+    rows = [score(model, "acc", 0.5, n=6, dataset="photos") for model in models]
+    content = {"schema": 1, "run": run.name, "settings": SETTINGS, "scores": rows}
+    (run / "scores.json").write_text(json.dumps(content), encoding="utf-8")
+    return run
 
 
 def opened(page):
@@ -81,8 +86,8 @@ def test_pictures_lie_beside_the_page_and_a_missing_one_has_its_reason(run, tmp_
 
 
 def test_two_runs_of_one_set_share_a_gallery_and_a_run_without_examples_has_none(run, tmp_path):
-    other = write_gallery_run(tmp_path / "other", tmp_path / "images", models=("second", "third"))
-    score_run(other, resamples=0)
+    names = ("second", "third")
+    other = scored(write_gallery_run(tmp_path / "other", tmp_path / "images", models=names), names)
     assert not (site.build([other], tmp_path / "none").parent / "examples-photos.html").exists()
     write_examples(other)
     site.build([run, other], tmp_path / "both")
