@@ -130,9 +130,11 @@ def _conclude(finished: Finished, max_failures: str, strict: bool, as_json: bool
 
         score_run(run)
     if not board.exists() or board.stat().st_mtime_ns < newest:
+        from fdr_bench.curves import write_curves
         from fdr_bench.examples import write_examples
         from leaderboards.site import build
 
+        write_curves(run)
         write_examples(run)
         build([run], run)
     over = finished.failures_above(max_failures)
@@ -253,10 +255,12 @@ def report(runs: tuple[Path, ...], out: Path | None, gallery: int) -> None:
       fdr-bench report runs/monday runs/tuesday --out leaderboard
       fdr-bench report runs/monday --gallery 500
     """
+    from fdr_bench.curves import write_curves
     from fdr_bench.examples import write_examples
     from leaderboards.site import build
 
     for run in runs:
+        write_curves(run)
         write_examples(run, most=gallery)
     page = build(runs, out or (runs[0] if len(runs) == 1 else Path("leaderboard")))
     click.echo(page.resolve().as_uri())
