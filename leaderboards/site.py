@@ -18,8 +18,10 @@ from fdr_bench.store import write_atomically
 from leaderboards import exports, formats, pages, plots
 from leaderboards import gallery as examples
 from leaderboards.columns import OVERVIEW, REASONING
+from leaderboards.curves import figures, read_curves
 from leaderboards.load import Run, load_runs
 from leaderboards.tables import DatasetBoard, dataset_boards
+from leaderboards.transfer import trainings
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -111,6 +113,9 @@ def _page(
 ) -> str:  # fmt: skip
     shown = {column.key for board in boards for column in board.overview.columns}
     script, plotly = "".join(_source(name) for name in SCRIPTS), plots.plotly_source()
+    known = read_curves(runs)
+    curves = [figures(board, known) for board in boards]
+    by_generator = [[plots.generator_figure(table) for table in board.generators] for board in boards]
     return _environment().get_template("page.html.j2").render(
         runs=runs,
         boards=boards,
@@ -121,7 +126,9 @@ def _page(
         script=script,
         policy=_policy(script, plotly),
         plotly=packed(plotly),
-        figures=[[plots.generator_figure(table) for table in board.generators] for board in boards],
+        figures=[*by_generator, *([each.figure for each in of_board] for of_board in curves)],
+        curves=curves,
+        trainings=trainings(boards),
         columns=(*OVERVIEW, *(column for column in REASONING if column.key in shown)),
         models=len({name for run in runs for name, model in run.models.items() if not model.baseline}),
         shades=plots.heat_classes(),
