@@ -142,8 +142,8 @@ def _index(
             "threshold": facts[key].threshold,
             "calls": "".join("." if a is None else CALLS.get(str(a.get("call")), "-") for a in given),
             "scores": [_rounded(a) for a in given],
-            "claims": [_numbers(a, "claims", names) if a and "pieces" in a else None for a in given]
-            if any(a and "pieces" in a for a in given) else None,
+            "claims": [_numbers(a, "claims", names) if a and "claims" in a else None for a in given]
+            if any(a and "claims" in a for a in given) else None,
         })  # fmt: skip
     return {
         "chunk": CHUNK,

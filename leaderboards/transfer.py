@@ -37,6 +37,7 @@ def trainings(boards: Sequence[DatasetBoard]) -> tuple[Training, ...]:
     A model is counted once a board and run. Numbers are balanced ACC, over all of a board's images.
     """
     names: dict[str, dict[str, None]] = {}
+    sources: dict[str, str] = {}
     found: dict[str, dict[int, list[float]]] = {}
     for place, board in enumerate(boards):
         at = [column.key for column in board.overview.columns].index(METRIC)
@@ -44,6 +45,7 @@ def trainings(boards: Sequence[DatasetBoard]) -> tuple[Training, ...]:
             title, value = _title(row.model), row.cells[at].value
             if title is not None and value is not None:
                 names.setdefault(title, {})[row.model.name] = None
+                sources[title] = row.model.trained_on.dataset if row.model.trained_on else ""
                 found.setdefault(title, {}).setdefault(place, []).append(value)
     if len(names) < 2 or len(boards) < 2:
         return ()
@@ -51,7 +53,7 @@ def trainings(boards: Sequence[DatasetBoard]) -> tuple[Training, ...]:
         Training(
             title,
             tuple(names[title]),
-            tuple(_cell(found[title].get(place), title, board) for place, board in enumerate(boards)),
+            tuple(_cell(found[title].get(place), sources[title], board) for place, board in enumerate(boards)),
         )
         for title in sorted(names)
     )
@@ -66,9 +68,9 @@ def _title(model: ModelFacts) -> str | None:
     return f"{trained.dataset}: {listed}" if named else trained.dataset
 
 
-def _cell(values: list[float] | None, title: str, board: DatasetBoard) -> Transfer | None:
+def _cell(values: list[float] | None, source: str, board: DatasetBoard) -> Transfer | None:
     if not values:
         return None
-    ours, theirs = family(board.facts.name), family(title.partition(": ")[0])
+    ours, theirs = family(board.facts.name), family(source)
     familiar = bool(ours and theirs and (ours <= theirs or theirs <= ours))
     return Transfer(fmean(values), len(values), min(values), max(values), familiar)

@@ -87,8 +87,8 @@ def test_filters_keys_marks_and_pictures(browser, pages):
     browser.get_log("browser"), browser.get_log("performance")
     browser.get(pages[0].as_uri())
     shown(browser, "0_real/0.png")
-    until(lambda: browser.execute_script(
-        "return [...document.images].length > 6 && [...document.images].every(each => each.naturalWidth > 0)"))  # fmt: skip
+    loaded = "return document.images.length > 6 && [...document.images].every(each => each.naturalWidth > 0)"
+    until(lambda: browser.execute_script(loaded))
     press(browser, Keys.ARROW_RIGHT)
     shown(browser, "0_real/1.png")
     press(browser, Keys.END)

@@ -65,7 +65,7 @@ def test_a_models_page_has_its_facts_its_numbers_and_its_generators(out):
     said = {
         (attributes["title"] or "").partition(",")[0]: attributes
         for attributes in cells
-        if "ACC" in attributes["title"]
+        if ", ACC:" in attributes["title"]
     }
     assert "trained-here" in said["one"]["class"] and "trained-here" not in said["two"]["class"]
     assert "undefined: no images in this slice" in said["three"]["title"]
