@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,12 +131,9 @@ def _conclude(finished: Finished, max_failures: str, strict: bool, as_json: bool
 
         score_run(run)
     if not board.exists() or board.stat().st_mtime_ns < newest:
-        from fdr_bench.curves import write_curves
-        from fdr_bench.examples import write_examples
         from leaderboards.site import build
 
-        write_curves(run)
-        write_examples(run)
+        _keep_for_the_board(run)
         build([run], run)
     over = finished.failures_above(max_failures)
     _print_results(finished.manifest, run, as_json)
@@ -255,12 +253,19 @@ def report(runs: tuple[Path, ...], out: Path | None, gallery: int) -> None:
       fdr-bench report runs/monday runs/tuesday --out leaderboard
       fdr-bench report runs/monday --gallery 500
     """
-    from fdr_bench.curves import write_curves
-    from fdr_bench.examples import write_examples
     from leaderboards.site import build
 
     for run in runs:
-        write_curves(run)
-        write_examples(run, most=gallery)
+        _keep_for_the_board(run, gallery)
     page = build(runs, out or (runs[0] if len(runs) == 1 else Path("leaderboard")))
     click.echo(page.resolve().as_uri())
+
+
+def _keep_for_the_board(run: Path, gallery: int = 5000) -> None:
+    """Write what boards read and scoring does not: curves and examples. A folder that is read-only stays as it is."""
+    from fdr_bench.curves import write_curves
+    from fdr_bench.examples import write_examples
+
+    if os.access(run, os.W_OK):
+        write_curves(run)
+        write_examples(run, most=gallery)
