@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,6 +140,7 @@ def _conclude(finished: Finished, max_failures: str, strict: bool, as_json: bool
     if not board.exists() or board.stat().st_mtime_ns < newest:
         from leaderboards.site import build
 
+        _keep_for_the_board(run)
         build([run], run)
     over = finished.failures_above(max_failures)
     _print_results(finished.manifest, run, as_json)
@@ -262,13 +264,21 @@ def consistency(run: Path, as_json: bool) -> None:
 @click.command()
 @click.argument("runs", type=PATH, nargs=-1, required=True)
 @click.option("--out", type=PATH, help="Folder of the page [default: the run itself, else leaderboard/].")
-def report(runs: tuple[Path, ...], out: Path | None) -> None:
+@click.option(
+    "--gallery",
+    default=5000,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Samples of a dataset that the gallery shows, evenly over generators and classes; 0 keeps what is there.",
+)
+def report(runs: tuple[Path, ...], out: Path | None, gallery: int) -> None:
     """Write the leaderboard of one or several runs: folders, or files that 'fdr-bench pack' made.
 
     \b
     Examples:
       fdr-bench report runs/monday runs/tuesday --out leaderboard
       fdr-bench report mine.zip theirs.zip
+      fdr-bench report runs/monday --gallery 500
     """
     from contextlib import ExitStack
 
@@ -277,6 +287,19 @@ def report(runs: tuple[Path, ...], out: Path | None) -> None:
 
     with ExitStack() as stack:
         folders = [stack.enter_context(opened(run)) for run in runs]
+        for run, folder in zip(runs, folders, strict=True):
+            if not run.is_file():
+                _keep_for_the_board(folder, gallery)
         alone = len(runs) == 1 and not runs[0].is_file()
         page = build(folders, out or (runs[0] if alone else Path("leaderboard")))
     click.echo(page.resolve().as_uri())
+
+
+def _keep_for_the_board(run: Path, gallery: int = 5000) -> None:
+    """Write what boards read and scoring does not: curves and examples. A folder that is read-only stays as it is."""
+    from fdr_bench.curves import write_curves
+    from fdr_bench.examples import write_examples
+
+    if os.access(run, os.W_OK):
+        write_curves(run)
+        write_examples(run, most=gallery)

@@ -74,6 +74,7 @@ class Run:
     """
 
     name: str
+    folder: Path
     unfinished: bool
     finished: str | None
     facts: tuple[tuple[str, str], ...]
@@ -113,21 +114,22 @@ def _run(folder: Path, manifest: Mapping[str, Any], name: str) -> Run:
             f"{folder} was written in format {text(schema)}; this fdr-bench reads up to {SCHEMA}. Update fdr-bench."
         )
     scores = _scores(folder)
-    models = {text(key): _model(text(key), _mapping(entry)) for key, entry in _mapping(manifest.get("models")).items()}
+    models = {text(key): _model(text(key), mapping(entry)) for key, entry in mapping(manifest.get("models")).items()}
     for score in scores:
         blind = score.model.startswith(TEXT_BASELINES)
         title = "no model: " + score.model.partition(":")[2] if blind else None
         models.setdefault(score.model, ModelFacts(name=score.model, title=title, baseline=blind))
-    datasets = {text(key): _dataset(text(key), _mapping(of)) for key, of in _mapping(manifest.get("datasets")).items()}
+    datasets = {text(key): _dataset(text(key), mapping(of)) for key, of in mapping(manifest.get("datasets")).items()}
     for score in scores:
         datasets.setdefault(score.dataset, DatasetFacts(name=score.dataset))
-    failures = ((text(key), _whole(count) or 0) for key, count in _mapping(manifest.get("failures")).items())
+    failures = ((text(key), _whole(count) or 0) for key, count in mapping(manifest.get("failures")).items())
     return Run(
         name=name,
+        folder=folder,
         unfinished=bool(manifest.get("unfinished")),
         finished=optional(manifest.get("finished")),
-        facts=_facts(manifest, _mapping(read_json(folder / "scores.json").get("settings"))),
-        packages=tuple(sorted((text(k), text(v)) for k, v in _mapping(manifest.get("packages")).items())),
+        facts=_facts(manifest, mapping(read_json(folder / "scores.json").get("settings"))),
+        packages=tuple(sorted((text(k), text(v)) for k, v in mapping(manifest.get("packages")).items())),
         spec=text(json.dumps(manifest.get("spec", {}), indent=2, ensure_ascii=False, sort_keys=True)),
         models=models,
         datasets=datasets,
@@ -150,7 +152,7 @@ def _scores(folder: Path) -> tuple[Score, ...]:
 
 
 def _score(row: Mapping[str, Any]) -> Score:
-    value, reason = _number(row.get("value")), optional(row.get("reason"))
+    value, reason = number(row.get("value")), optional(row.get("reason"))
     if value is None and reason is None:
         reason = "the run gives no reason"
     return Score(
@@ -169,14 +171,14 @@ def _score(row: Mapping[str, Any]) -> Score:
 def _interval(row: Mapping[str, Any] | None) -> Interval | None:
     if row is None:
         return None
-    low, high = _number(row["low"]), _number(row["high"])
+    low, high = number(row["low"]), number(row["high"])
     if low is None or high is None:
         return None
-    return Interval(low, high, _number(row.get("level")) or 0.95, text(row.get("method", "")))
+    return Interval(low, high, number(row.get("level")) or 0.95, text(row.get("method", "")))
 
 
 def _model(name: str, entry: Mapping[str, Any]) -> ModelFacts:
-    trained = _mapping(entry.get("trained_on"))
+    trained = mapping(entry.get("trained_on"))
     generators = tuple(text(generator) for generator in _listed(trained.get("generators")))
     return ModelFacts(
         name=name,
@@ -186,12 +188,12 @@ def _model(name: str, entry: Mapping[str, Any]) -> ModelFacts:
         title=optional(entry.get("title")),
         paper=optional(entry.get("paper")),
         licence=optional(entry.get("licence")),
-        threshold=_number(entry.get("threshold")),
+        threshold=number(entry.get("threshold")),
         parameters=_whole(entry.get("parameters")),
         trained_on=TrainedOn(dataset=text(trained.get("dataset", "")), generators=generators) if trained else None,
         weights_sha256=optional(entry.get("weights_sha256")),
-        seconds=_number(entry.get("seconds")),
-        images_per_second=_number(entry.get("images_per_second")),
+        seconds=number(entry.get("seconds")),
+        images_per_second=number(entry.get("images_per_second")),
         baseline=entry.get("kind") == "set baseline",
     )
 
@@ -209,7 +211,7 @@ def _dataset(name: str, entry: Mapping[str, Any]) -> DatasetFacts:
 
 
 def _skipped(rows: object) -> Iterable[Skipped]:
-    for row in map(_mapping, _listed(rows)):
+    for row in map(mapping, _listed(rows)):
         reason = optional(row.get("reason")) or "the run gives no reason"
         yield Skipped(model=text(row.get("model", "?")), dataset=optional(row.get("dataset")), reason=reason)
 
@@ -236,9 +238,9 @@ def _judged(folder: Path) -> Iterable[tuple[str, str]]:
 
 
 def _facts(manifest: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    code, seconds = _mapping(manifest.get("code")), _number(manifest.get("seconds"))
-    seed = _mapping(manifest.get("spec")).get("seed")
-    level = _number(settings.get("level"))
+    code, seconds = mapping(manifest.get("code")), number(manifest.get("seconds"))
+    seed = mapping(manifest.get("spec")).get("seed")
+    level = number(settings.get("level"))
     intervals = f"{text(settings.get('resamples', '?'))} resamples, seed {text(settings.get('seed', '?'))}"
     pairs = [
         ("Version", code.get("version")),
@@ -265,7 +267,8 @@ def optional(value: object) -> str | None:
     return text(value) if value not in (None, "") else None
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
+def mapping(value: object) -> Mapping[str, Any]:
+    """Return a value where it is a mapping, else an empty one."""
     return value if isinstance(value, Mapping) else {}
 
 
@@ -273,11 +276,12 @@ def _listed(value: object) -> Sequence[Any]:
     return value if isinstance(value, list | tuple) else ()
 
 
-def _number(value: object) -> float | None:
+def number(value: object) -> float | None:
+    """Return a finite number, None for anything else."""
     known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if known else None  # type: ignore[arg-type]
 
 
 def _whole(value: object) -> int | None:
-    number = _number(value)
-    return None if number is None else round(number)
+    found = number(value)
+    return None if found is None else round(found)

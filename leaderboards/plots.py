@@ -145,7 +145,7 @@ def generator_figure(table: Table) -> dict[str, object]:
     Colours of text and lines are left to the page, which knows its theme.
     """
     position = [i for i, column in enumerate(table.columns) if column.key.startswith("generator:")]
-    names = [_plain(table.columns[i].title) for i in position]
+    names = [plain(table.columns[i].title) for i in position]
     traces = [_trace(row, position, names, index, table) for index, row in enumerate(table.detectors)]
     files = [row for row in table.baselines if row.model.name.partition("@")[0] == FILES_ALONE]
     traces += [_trace(row, position, names, None, table) for row in files]
@@ -185,7 +185,7 @@ def _trace(
     return {
         "type": "scatter",
         "mode": "markers",
-        "name": _plain(label),
+        "name": plain(label),
         "offsetgroup": str(index),
         "visible": True if index is None or index < DRAWN else "legendonly",
         "x": [name for name, _, _ in known],
@@ -205,17 +205,17 @@ def _trace(
             "symbol": [f"{shape}-open" if cell.trained == "here" or index is None else shape for _, cell, _ in known],
             "line": {"width": 2, "color": colour},
         },
-        "text": [_plain(sentence(cell)) for _, cell, _ in known],
+        "text": [plain(sentence(cell)) for _, cell, _ in known],
         "hovertemplate": "%{fullData.name}<br>%{x}: %{text}<extra></extra>",
     }
 
 
 def _wrapped(name: str) -> str:
     """Return a generator's name over at most three short lines."""
-    return "<br>".join(_plain(line) for line in textwrap.wrap(name, 13, max_lines=3, placeholder="…"))
+    return "<br>".join(plain(line) for line in textwrap.wrap(name, 13, max_lines=3, placeholder="…"))
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Escape text for plotly, which reads a few tags and links in labels."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 

@@ -88,6 +88,7 @@ class DatasetBoard:
 
     facts: DatasetFacts
     title: str
+    slug: str
     overview: Table
     generators: tuple[Table, ...]
     bias: Bias
@@ -120,7 +121,7 @@ def dataset_boards(runs: Sequence[Run]) -> tuple[DatasetBoard, ...]:
     for (name, fingerprint), (facts, entries) in found.items():
         twin = names.count(name) > 1
         title = f"{name} · content {(fingerprint or 'not recorded')[:8]}" if twin else name
-        board = _board(facts, title, _slug(title, slugs), entries, len(runs) > 1)
+        board = _board(facts, title, slugged(title, slugs), entries, len(runs) > 1)
         boards.append(replace(board, printed=tuple(printed[name, fingerprint])))
     return tuple(boards)
 
@@ -156,7 +157,8 @@ def _board(facts: DatasetFacts, title: str, slug: str, entries: Sequence[_Entry]
         for column in OVERVIEW if column.key in BY_GENERATOR and generators
     ]  # fmt: skip
     return DatasetBoard(
-        facts=facts, title=title, overview=overview, generators=tuple(matrices), bias=_bias(entries), printed=(),
+        facts=facts, title=title, slug=slug, overview=overview, generators=tuple(matrices), bias=_bias(entries),
+        printed=(),
     )  # fmt: skip
 
 
@@ -285,7 +287,7 @@ def _bias(entries: Sequence[_Entry]) -> Bias:
     return Bias("biased" if low > BIASED_ABOVE else "slight" if low > 0.5 else "none", cell)
 
 
-def _slug(title: str, taken: set[str]) -> str:
+def slugged(title: str, taken: set[str]) -> str:
     """Return a file name for a dataset, of letters, digits and dashes only, unlike those taken (it is added)."""
     stem = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60].strip("-") or "dataset"
     slug, number = stem, 2

@@ -35,6 +35,8 @@ TAGS = set(
         "figure figcaption details summary code pre script",
     )
 )
+LOCAL = re.compile(r"#\S*|[a-z0-9-]+\.html(#[a-z]+=\d+(&show=[a-z]+)?)?")
+"""Where a link may lead: within a page, or to a page beside it."""
 KINDS = ["application/json", "text/plain", "application/json", None]  # only the last one runs
 
 
@@ -109,7 +111,7 @@ def test_the_page_asks_for_nothing_outside_itself(page):
     for tag, attributes in Reader(page).tags:
         assert tag not in ("link", "img", "iframe", "object", "embed", "base", "form")
         assert "src" not in attributes
-        assert (attributes.get("href") or "#").startswith("#")
+        assert LOCAL.fullmatch(attributes.get("href") or "#")
     (policy,) = [a["content"] for tag, a in Reader(page).tags if "http-equiv" in a]
     assert "default-src 'none'" in (policy or "")
 
@@ -163,8 +165,16 @@ def test_nothing_in_the_files_becomes_markup(tmp_path, text):
     assert sum(tag == "style" for tag, _ in reader.tags) == 1
     for _, attributes in reader.tags:
         assert not [name for name in attributes if name.startswith("on") or name in ("style", "autofocus", "src")]
-        assert (attributes.get("href") or "#").startswith("#")
+        assert LOCAL.fullmatch(attributes.get("href") or "#")
     shown = html.unescape(page)
     assert text in shown
+    for leaf in (tmp_path / "out").glob("*-*.html"):
+        reader = Reader(leaf.read_text(encoding="utf-8"))
+        assert {tag for tag, _ in reader.tags} <= TAGS
+        assert [attributes.get("type") for tag, attributes in reader.tags if tag == "script"] == [None]
+        for _, attributes in reader.tags:
+            assert not [name for name in attributes if name.startswith("on") or name in ("style", "autofocus", "src")]
+            assert LOCAL.fullmatch(attributes.get("href") or "#")
+        assert text in reader.text
     for path in (tmp_path / "out" / "exports").iterdir():
         assert re.fullmatch(r"[a-z0-9-]+\.(csv|md|tex)", path.name)
