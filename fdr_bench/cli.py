@@ -16,8 +16,8 @@ from fdr_bench.cli_catalogue import data, list_, new_detector, selftest, show, t
 from fdr_bench.cli_check import check, compare, pack
 from fdr_bench.cli_judge import judge
 from fdr_bench.cli_published import check_published
-from fdr_bench.cli_robustness import robustness
-from fdr_bench.cli_run import consistency, report, resume, run, score
+from fdr_bench.cli_robustness import consistency, robustness
+from fdr_bench.cli_run import report, resume, run, score
 from fdr_bench.errors import FDRBenchError
 
 

@@ -1,4 +1,4 @@
-"""The command robustness."""
+"""The commands robustness and consistency: how answers bear that images, or questions, change."""
 
 from __future__ import annotations
 
@@ -49,6 +49,35 @@ def robustness(run: Path, metric: str, as_json: bool) -> None:
             for row in aligned
         ]
         terminal.print_table(columns, cells, title="The same images in their own formats and in one")
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@options.JSON
+def consistency(run: Path, as_json: bool) -> None:
+    """Say how often zero-shot models contradict themselves: between repeats, and between the polarities of a prompt.
+
+    \b
+    Examples:
+      fdr-bench run --models openai:gpt-4o@verdict --repeats 5 --temperature 0.2 --out runs/repeated
+      fdr-bench consistency runs/repeated
+    """
+    from fdr_bench import terminal
+    from fdr_bench.consistency import consistency as measured
+
+    rows = measured(run)
+    if as_json:
+        terminal.print_json(rows)
+        return
+    columns = ["model", "dataset", "between", "inconsistent %", "fake % first", "fake % second", "n", "missing"]
+    shares = ("rate", "fake_first", "fake_second")
+    cells = [
+        [row["model"], row["dataset"], row["between"]]
+        + [None if row[name] is None else f"{100 * row[name]:.2f}" for name in shares]
+        + [row["n"], row["n_missing"]]
+        for row in rows
+    ]
+    terminal.print_table(columns, cells)
 
 
 def _percent(value: float | None) -> str | None:

@@ -233,35 +233,6 @@ def score(run: Path, validation: Path | None, resamples: int, level: float, seed
 
 
 @click.command()
-@click.argument("run", type=PATH)
-@options.JSON
-def consistency(run: Path, as_json: bool) -> None:
-    """Say how often zero-shot models contradict themselves: between repeats, and between the polarities of a prompt.
-
-    \b
-    Examples:
-      fdr-bench run --models openai:gpt-4o@verdict --repeats 5 --temperature 0.2 --out runs/repeated
-      fdr-bench consistency runs/repeated
-    """
-    from fdr_bench import terminal
-    from fdr_bench.consistency import consistency as measured
-
-    rows = measured(run)
-    if as_json:
-        terminal.print_json(rows)
-        return
-    columns = ["model", "dataset", "between", "inconsistent %", "fake % first", "fake % second", "n", "missing"]
-    shares = ("rate", "fake_first", "fake_second")
-    cells = [
-        [row["model"], row["dataset"], row["between"]]
-        + [None if row[name] is None else f"{100 * row[name]:.2f}" for name in shares]
-        + [row["n"], row["n_missing"]]
-        for row in rows
-    ]
-    terminal.print_table(columns, cells)
-
-
-@click.command()
 @click.argument("runs", type=PATH, nargs=-1, required=True)
 @click.option("--out", type=PATH, help="Folder of the page [default: the run itself, else leaderboard/].")
 @click.option(

@@ -217,20 +217,20 @@ def _skipped(rows: object) -> Iterable[Skipped]:
 
 
 def _problems(cells: object) -> Iterable[tuple[str, str]]:
-    for where, counts in sorted(_mapping(cells).items(), key=lambda pair: text(pair[0])):
+    for where, counts in sorted(mapping(cells).items(), key=lambda pair: text(pair[0])):
         if said := _counted(counts):
             yield text(where), said
 
 
 def _counted(counts: object) -> str:
     """Return "3 refused, 1 truncated" for a mapping of problems to counts, the most frequent first."""
-    known = [(_whole(count) or 0, text(problem)) for problem, count in _mapping(counts).items()]
+    known = [(_whole(count) or 0, text(problem)) for problem, count in mapping(counts).items()]
     return ", ".join(f"{count:,} {problem}" for count, problem in sorted(known, key=lambda k: (-k[0], k[1])) if count)
 
 
 def _judged(folder: Path) -> Iterable[tuple[str, str]]:
     for path in sorted((folder / "judges").glob("*/judge.json")):
-        for cell in filter(None, map(_mapping, _listed(read_json(path).get("cells")))):
+        for cell in filter(None, map(mapping, _listed(read_json(path).get("cells")))):
             where = f"{text(path.parent.name)} on {text(cell.get('model'))}/{text(cell.get('dataset'))}"
             said = f"{_whole(cell.get('marked')) or 0:,} of {_whole(cell.get('texts')) or 0:,} texts marked"
             missing = _counted(cell.get("missing"))
