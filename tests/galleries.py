@@ -50,7 +50,7 @@ def write_gallery_run(
         last = number == len(names) - 1
         said.append(seen | ({"raw": "I cannot help.", "problem": "refused"} if last else
                             {"verdict": "fake", "reasoning": answer}))  # fmt: skip
-        scored.append(seen | ({"score": number / 10} if number else {"error": "out of memory"}))
+        scored.append(seen | ({"score": min(number / 10, 1.0)} if number else {"error": "out of memory"}))
     folder = root / "datasets" / "photos"
     write_lines(folder / "samples.jsonl", samples)
     write_lines(folder / "files.jsonl", files)

@@ -1,4 +1,4 @@
-"""What `fdr-bench check` writes: JSON, JUnit XML and Markdown, with nothing in them that a reader's program would obey."""
+"""What `fdr-bench check` writes: JSON, JUnit XML and Markdown, with nothing that a reader's program would obey."""
 
 import json
 from xml.etree import ElementTree
