@@ -34,8 +34,8 @@ def run(model: ModelFacts, dataset: DatasetFacts, values: dict[tuple[str, str], 
         for (slice_, metric), value in values.items()
     )
     return Run(
-        name="a", unfinished=False, finished=None, facts=(), packages=(), spec="{}", models={model.name: model},
-        datasets={dataset.name: dataset}, skipped=(), failures=(), scores=scores,
+        name="a", folder=Path("a"), problems=(), judged=(), unfinished=False, finished=None, facts=(), packages=(),
+        spec="{}", models={model.name: model}, datasets={dataset.name: dataset}, skipped=(), failures=(), scores=scores,
     )  # fmt: skip
 
 
