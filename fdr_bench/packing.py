@@ -30,8 +30,8 @@ MOST = 20_000  # files
 _MOMENT = (1980, 1, 1, 0, 0, 0)
 _WORD = r"[^/\\\x00-\x1f:]+"
 _NAMES = re.compile(
-    rf"(pack|run|spec|scores)\.json|datasets/{_WORD}/(samples|files)\.jsonl|{_WORD}/{_WORD}/predictions\.jsonl"
-    r"|images/[0-9a-f]{32}"
+    rf"(pack|run|spec|scores|curves)\.json|datasets/{_WORD}/(samples|files)\.jsonl|{_WORD}/{_WORD}/predictions\.jsonl"
+    rf"|judges/{_WORD}/(judge\.json|answers\.jsonl|{_WORD}/{_WORD}\.jsonl)|images/[0-9a-f]{{32}}"
 )
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError, RuntimeError)
 
@@ -65,7 +65,12 @@ def pack(run: Path, out: Path, *, images: bool = False) -> Path:
 
 
 def _files(run: Path, manifest: dict[str, Any]) -> Iterator[Path]:
-    yield from (run / name for name in ("run.json", "spec.json", "scores.json") if (run / name).is_file())
+    yield from (
+        run / name for name in ("run.json", "spec.json", "scores.json", "curves.json") if (run / name).is_file()
+    )
+    for judge in sorted((run / "judges").glob("*/judge.json")):
+        yield from (path for path in (judge, judge.with_name("answers.jsonl")) if path.is_file())
+        yield from judge.parent.glob("*/*.jsonl")
     for dataset in manifest["datasets"]:
         folder = run / "datasets" / dataset
         yield from (folder / name for name in ("samples.jsonl", "files.jsonl") if (folder / name).is_file())

@@ -57,6 +57,22 @@ def test_what_was_packed_unpacks_as_it_was(run, packed, tmp_path):
     assert score_run(folder, resamples=100) == score_run(run, resamples=100)
 
 
+def test_a_judges_answers_and_marks_and_the_curves_go_along(run, tmp_path):
+    judged = tmp_path / "judged"
+    shutil.copytree(run, judged)
+    mine = judged / "judges" / "reference.v1+a-judge"
+    (mine / "npr@scenes").mkdir(parents=True)
+    written = {"judge.json": "{}", "answers.jsonl": "{}\n", "npr@scenes/set.jsonl": "{}\n"}
+    for name, content in written.items():
+        (mine / name).write_text(content)
+    (mine / "lock").write_text("")  # nobody else's business
+    (judged / "curves.json").write_text('{"schema": 1, "curves": []}')
+    folder = unpack(pack(judged, tmp_path / "judged.zip"), tmp_path / "back")
+    back = folder / "judges" / mine.name
+    assert {name: (back / name).read_text() for name in written} == written
+    assert not (back / "lock").exists() and (folder / "curves.json").exists()
+
+
 def test_equal_runs_pack_to_equal_bytes_without_boards_locks_or_images(run, packed, tmp_path):
     shutil.copytree(run, tmp_path / "monday")
     for name in ("index.html", ".lock", "photo.jpg", "exports/all.csv"):
