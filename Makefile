@@ -46,9 +46,9 @@ weights: install
 	$(BIN)/python -m baselines.train_clip --data 'scenes:train?n=6000' --threads 2 --out baselines/weights/clip-scenes
 	$(BIN)/fdr-bench train univfd --data 'scenes:train?n=6000' --size scenes --threads 2 --out baselines/weights/univfd-scenes
 
-# FakeReasoning from nothing: base, FACL, tuning and calibration; a killed training goes on where it was.
+# FakeReasoning from nothing: words, base, FACL, tuning and calibration; a killed training goes on where it was.
 train-fakereasoning: install
-	$(BIN)/python -m fakereasoning train --data 'scenes:train?n=20000' --validation scenes:val --threads 2 --out weights/fakereasoning
+	$(BIN)/python -m fakereasoning train --data 'scenes:train?n=20000' --validation scenes:val --threads 2 --max-minutes tune=32 --out weights/fakereasoning
 	mkdir -p fakereasoning/weights/scenes
 	cd weights/fakereasoning && cp card.json config.json tokenizer.json calibration.json model.safetensors ../../fakereasoning/weights/scenes/
 
