@@ -37,7 +37,7 @@ def plan(tmp_path, monkeypatch) -> Plan:
     monkeypatch.setattr("fakereasoning.starting.size", small_size)
     monkeypatch.setattr("fakereasoning.stage1.minilm", Letters)
     monkeypatch.setenv("FDR_BENCH_CACHE", str(tmp_path.parent / "cache"))
-    changes = {"base": {"batch": 4}, "facl": {"batch": 8}, "tune": {"batch": 4}}
+    changes = {"words": {"batch": 8}, "base": {"batch": 4}, "facl": {"batch": 8}, "tune": {"batch": 4}}
     return Plan(data=DATA, out=tmp_path / "out", changes=changes, steps=2, threads=1, quiet=True, command="again")
 
 
@@ -46,14 +46,14 @@ def test_all_stages_leave_a_folder_in_half_precision_whose_card_tells_of_each(pl
     (plan.out / "calibration.json").write_text("{}")  # of weights that lay there before
     assert train(plan) == plan.out
     assert {path.name for path in plan.out.iterdir()} == {
-        *("base", "facl", "tune"),
+        *("words", "base", "facl", "tune"),
         *("model.safetensors", "config.json", "tokenizer.json", "card.json"),
     }
     weights, tuned = load_file(plan.out / "model.safetensors"), load_file(plan.out / "tune" / "model.safetensors")
     assert {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()} == {torch.float16}
     assert all(torch.equal(weights[name], tensor.to(weights[name].dtype)) for name, tensor in tuned.items())
     card = json.loads((plan.out / "card.json").read_text())
-    assert list(card["stages"]) == ["base", "facl", "tune"]
+    assert list(card["stages"]) == ["words", "base", "facl", "tune"]
     assert card["trained_on"]["generators"] == ["transposed-conv-2"]
     assert (card["trained_on"]["n_real"], card["trained_on"]["n_fake"]) == (8, 8)
     assert card["seconds"] == pytest.approx(sum(stage["seconds"] for stage in card["stages"].values()), abs=0.1)
@@ -63,7 +63,7 @@ def test_all_stages_leave_a_folder_in_half_precision_whose_card_tells_of_each(pl
 
 
 def test_finished_stages_are_skipped_and_a_later_one_begins_with_the_one_before(plan, monkeypatch):
-    train(replace(plan, stages=("base", "facl")))
+    train(replace(plan, stages=("words", "base", "facl")))
     before = (plan.out / "base" / "model.safetensors").stat().st_mtime_ns
     positions = []
     advance = tuning_loop.TuningLoop._advance
@@ -76,15 +76,20 @@ def test_finished_stages_are_skipped_and_a_later_one_begins_with_the_one_before(
     train(plan)
     assert positions == [0, 1]  # those of the tuning
     assert (plan.out / "base" / "model.safetensors").stat().st_mtime_ns == before
-    facl, tuned = (load_file(plan.out / stage / "model.safetensors") for stage in ("facl", "tune"))
-    assert all(torch.equal(tensor, tuned[name]) for name, tensor in facl.items() if name.startswith("clip."))
+    words, base, facl, tuned = (
+        load_file(plan.out / stage / "model.safetensors") for stage in ("words", "base", "facl", "tune")
+    )
+    # Words are CLIP's alone; the base leaves DINO, FACL leaves CLIP as it is.
+    assert all(torch.equal(tensor, base[name]) for name, tensor in words.items() if name.startswith("dino."))
+    assert all(torch.equal(tensor, facl[name]) for name, tensor in base.items() if name.startswith("clip."))
     assert not torch.equal(facl["dino.embeddings.cls_token"], tuned["dino.embeddings.cls_token"])
 
 
 def test_stages_one_by_one_give_what_they_give_in_one_go(plan, tmp_path):
     train(plan)
+    words = train_stage(replace(plan, out=tmp_path / "words", changes={"words": plan.changes["words"]}), "words")
     alone = {"base": plan.changes["base"]}
-    base = train_stage(replace(plan, out=tmp_path / "base", changes=alone), "base")
+    base = train_stage(replace(plan, out=tmp_path / "base", start=words, changes=alone), "base")
     together, apart = load_file(plan.out / "base" / "model.safetensors"), load_file(base / "model.safetensors")
     assert all(torch.equal(tensor, apart[name]) for name, tensor in together.items())
     tune = replace(plan, out=tmp_path / "tune", start=plan.out / "facl", changes={"tune": plan.changes["tune"]})
@@ -105,6 +110,7 @@ def test_the_result_is_calibrated_with_a_diagram_and_once_on_the_same_data(plan,
         patch.setattr(pipeline, "calibrate_folder", lambda *_, **__: pytest.fail("calibrated again"))
         train(replace(plan, quiet=False))
     assert capsys.readouterr().err.splitlines() == [
+        f"words, to see what is said of images: {plan.out / 'words'}, finished before",
         f"base, to describe images: {plan.out / 'base'}, finished before",
         f"facl, to see forgery: {plan.out / 'facl'}, finished before",
         f"tune, to reason and to judge: {plan.out / 'tune'}, finished before",
@@ -156,7 +162,8 @@ def test_variants_share_their_base_and_facl(plan, monkeypatch):
     monkeypatch.setattr(ablations, "_scores", lambda folder, plan, test: {"acc": 0.5, "ap": 0.75})
     path = ablations.ablate(plan, variants=["full", "no-reasoning", "no-facl"], seeds=2, test="scenes")
     assert {folder.name for folder in plan.out.iterdir() if folder.is_dir()} == {
-        *("base-clip+dino-faff-0", "base-clip+dino-faff-1", "facl-clip+dino-faff-0", "facl-clip+dino-faff-1"),
+        *("words-clip+dino-faff-0", "words-clip+dino-faff-1", "base-clip+dino-faff-0", "base-clip+dino-faff-1"),
+        *("facl-clip+dino-faff-0", "facl-clip+dino-faff-1"),
         *("full-0", "full-1", "no-reasoning-0", "no-reasoning-1", "no-facl-0", "no-facl-1"),
     }
     assert path.read_text().splitlines()[2] == "| full model | 2 | 50.0 ± 0.0 | 75.0 ± 0.0 | – | – | – | – | – | – |"
