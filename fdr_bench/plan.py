@@ -129,7 +129,7 @@ def _resolve_all(
             brought = asked.weights.get(candidate.name)
             resolved.append(models.resolve_model(candidate, preset, brought, asked.device, dataset.fingerprint))
         except WeightsError as error:
-            row = {"model": label, "dataset": dataset.name, "reason": str(error)}
+            row: Row = {"model": label, "dataset": dataset.name, "reason": str(error)}
             if isinstance(error, MissingWeights):
                 row["weights"] = {"file": error.file, "how": error.how, "place": error.place}
             skipped.append(row)
