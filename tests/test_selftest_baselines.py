@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import numpy as np
+import pytest
 
+from baselines.npr import NPR
+from fdr_bench.data import open_dataset
+from fdr_bench.images import decode
 from fdr_bench.selftest import BASELINE_CHECKS, probe_images
 from fdr_bench.selftest.construction import import_is_light
-from fdr_bench.selftest.polarity import _auroc
+from fdr_bench.selftest.polarity import _auroc, fakes_score_higher
 from fdr_bench.types import DetectorCard, Prediction
+from fdr_bench.weights import resolve_preset
 from tests.contract import Sound, failed, results
 
 # ---------------------------------------------------------------- polarity
@@ -24,7 +30,37 @@ def labelled(count=12):
 def test_the_polarity_of_a_score_is_probed():
     assert results(Sound, labelled=labelled())["a high score means fake"].passed
     swapped = type("Swapped", (Sound,), {"judge": lambda self, image: 1 - float(np.asarray(image).mean() / 255)})
-    assert "are the labels swapped?" in failed(swapped, labelled=labelled())["a high score means fake"]
+    assert failed(swapped, labelled=labelled())["a high score means fake"].startswith("probably inverted: ")
+
+
+def test_of_a_model_that_states_verdicts_only_these_are_probed():
+    def states(fake, real):
+        return lambda self, images: [
+            Prediction(verdict=fake if np.asarray(image).mean() > 127 else real) for image in images
+        ]
+
+    right, wrong = (
+        type("Stating", (Sound,), {"predict": states(*words)}) for words in (("fake", "real"), ("real", "fake"))
+    )
+    found = results(right, labelled=labelled())["a high score means fake"]
+    assert found.passed and "12 fakes and 12 reals" in found.detail
+    assert failed(wrong, labelled=labelled())["a high score means fake"].startswith("probably inverted: ")
+
+
+def test_a_real_detector_turned_round_is_reported_as_probably_inverted():
+    class Inverted(NPR):
+        def probability(self, logits):
+            return 1 - super().probability(logits)
+
+    samples = open_dataset("scenes:test?fakes=2&reals=12").samples
+    images = [(decode(each.image.read(), each.image.location).pixels, each.label) for each in samples]
+    weights = resolve_preset(NPR.card, "scenes")
+    straight, turned = (fakes_score_higher(each(preset="scenes", weights=weights), images) for each in (NPR, Inverted))
+    assert straight.passed is True, straight
+    assert turned.passed is False and turned.detail.startswith("probably inverted: fakes score lower than reals")
+    # The areas of a score and of its complement add up to 1.
+    areas = [float(re.search(r"AUROC (\d\.\d+)", each.detail).group(1)) for each in (straight, turned)]
+    assert sum(areas) == pytest.approx(1.0, abs=2e-3) and areas[0] > 0.8
 
 
 def test_a_detector_at_chance_is_not_accused():
