@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 SHIPPED = "fakereasoning/weights/base"
 _MANUAL = (
-    "Train them: python -m fakereasoning base --data 'scenes:train?n=20000' --out weights/base, and give the folder: "
-    "--weights vlm-nano=weights/base; make train-fakereasoning leaves the same in weights/fakereasoning/base"
+    "Train them: python -m fakereasoning train --stages words,base --data 'scenes:train?n=20000' --out weights/nano, "
+    "and give the folder: --weights vlm-nano=weights/nano/base; make train-fakereasoning leaves the same in "
+    "weights/fakereasoning/base"
 )
 QUESTIONS: Mapping[str, str] = {
     "real-first": "Is this image real or fake?",

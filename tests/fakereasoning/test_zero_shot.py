@@ -66,4 +66,4 @@ def test_without_its_weights_it_says_how_to_train_them() -> None:
     try:
         assert locate(weights).exists()
     except WeightsError as error:
-        assert "python -m fakereasoning base" in str(error) and "--weights vlm-nano=" in str(error)
+        assert "--stages words,base" in str(error) and "--weights vlm-nano=" in str(error)
