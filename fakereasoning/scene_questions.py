@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from fdr_bench.data.scenes.language import expand, noun_phrase, sun_side
 from fdr_bench.data.scenes.phrases import NOUNS
 from fdr_bench.data.scenes.scene import COLOURS, DRAWING, SHAPES, Scene, Solid, pick, random_scene, stream
 from fdr_bench.errors import UsageError
-from fdr_bench.types import Dataset
+from fdr_bench.types import Dataset, Sample
 
 Random = np.random.Generator
 NUMBERS = ("no", "one", "two", "three", "four")
@@ -59,14 +59,9 @@ def scene_questions(source: Dataset | str, *, questions: int = 4, captions: int 
     Ids are the sample's with "#" and a number behind; labels are None. Raises `UsageError` for another dataset.
     """
     dataset = open_dataset(source) if isinstance(source, str) else source
-    kind, _, rest = dataset.spec.partition(":")
-    if kind != "scenes":
-        raise UsageError(f"'{dataset.spec}' has no scene graphs: expected FDR-Scenes, such as scenes:train?n=6000")
-    wanted = parse(rest)
-    facts = json.loads((scenes_folder(wanted) / "facts.json").read_text(encoding="utf-8"))
     records = []
-    for sample in dataset.samples:
-        view = view_of(sample.id, seed=wanted.seed, split=wanted.split, facts=facts.get(sample.id, ()))
+    for sample, view in scene_views(dataset):
+        wanted = parse(dataset.spec.partition(":")[2])
         random = stream("questions", DRAWING, wanted.seed, wanted.split, sample.id)
         pairs = [Exchange(pick(random, CAPTION_QUESTIONS), sample.caption or "") for _ in range(captions)]
         for number, pair in enumerate([*pairs, *ask(view, random, questions)]):
@@ -81,6 +76,17 @@ def scene_questions(source: Dataset | str, *, questions: int = 4, captions: int 
                 )
             )
     return records
+
+
+def scene_views(dataset: Dataset) -> Iterator[tuple[Sample, View]]:
+    """Yield each sample of a set of FDR-Scenes with its scene. Raises `UsageError` for another dataset."""
+    kind, _, rest = dataset.spec.partition(":")
+    if kind != "scenes":
+        raise UsageError(f"'{dataset.spec}' has no scene graphs: expected FDR-Scenes, such as scenes:train?n=6000")
+    wanted = parse(rest)
+    facts = json.loads((scenes_folder(wanted) / "facts.json").read_text(encoding="utf-8"))
+    for sample in dataset.samples:
+        yield sample, view_of(sample.id, seed=wanted.seed, split=wanted.split, facts=facts.get(sample.id, ()))
 
 
 def view_of(sample_id: str, *, seed: int, split: str, facts: Sequence[Mapping[str, object]]) -> View:

@@ -1,31 +1,34 @@
-"""Which words are said of an image, as targets of a tower: the first thing that a tower without pretraining learns.
+"""Which words are said of an image, and of its places: what a tower without pretraining learns first.
 
 Huang et al., "Classification Done Right for Vision-Language Pre-Training" (SuperClass), NeurIPS 2024: a tower that
-tells which words stand in an image's text learns what a contrastive training or a captioner teaches it, without a
-text model, and so sees several times as many images in a given time. Here every word is told by itself (a sigmoid each,
-in place of their softmax over subwords), since a word of a small grammar is there or not.
+tells which tokens stand in an image's text learns what a contrastive training or a captioner teaches it, without a
+text model, and so sees several times as many images in a given time. Three things are other here. Every token is told
+by itself (a sigmoid each, in place of their softmax), since a word of a small grammar is there or not. What tells them
+is the projector behind the tower with the language model's own embeddings, place by place: an image token comes to say
+"red" and "cone" where a red cone stands, in the vectors in which the language model reads and writes these words, so
+that it only has to find and copy them. And where the data say what stands where, the places are told too.
 """
 
 from __future__ import annotations
 
-import re
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fakereasoning.alignment import Pool
 from fakereasoning.facl_recipe import TOWERS, Precision, Tower
+from fakereasoning.model import FakeReasoning
+from fakereasoning.places import Place, covered
 from fakereasoning.recipe_fields import checked_fields
 from fakereasoning.records import Record
+from fakereasoning.tokenizer import Codec
 from fdr_bench.errors import DataError, UsageError, nearest
-
-WORD = re.compile(r"[a-z]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +39,9 @@ class WordsRecipe:
     rate: float = 2e-3
     """Learning rate of the tower."""
     head_rate: float = 2e-3
-    """Learning rate of the head."""
-    queries: int = 4
-    """Learned weightings of places by which the tower's tokens are pooled."""
+    """Learning rate of the projector, of the embeddings, and of what is known without looking."""
+    places_weight: float = 1.0
+    """Weight of the places' words beside the images'; 0 leaves them out."""
     rarest: float = 0.005
     """Share of the images below which a word is left out."""
     commonest: float = 0.97
@@ -68,18 +71,19 @@ class WordsRecipe:
             )
         if self.precision not in get_args(Precision):
             raise UsageError(f"the recipe's precision is '{self.precision}'; expected fp32 or bf16")
-        for name in ("rate", "head_rate", "queries", "epochs", "steps", "batch", "clip"):
+        for name in ("rate", "head_rate", "epochs", "steps", "batch", "clip"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; it must be above 0")
         if self.batch < 2:
-            raise UsageError(f"the recipe's batch is {self.batch}; the head's normalisation needs at least 2")
+            raise UsageError(f"the recipe's batch is {self.batch}; the stem's normalisation needs at least 2")
         if not 0 <= self.rarest < self.commonest <= 1:
             raise UsageError(
                 f"the recipe's words are those in {self.rarest} to {self.commonest} of the images; expected shares, "
                 "the first below the second"
             )
-        if not self.weight_decay >= 0:
-            raise UsageError(f"the recipe's weight_decay is {self.weight_decay}; it must not be below 0")
+        for name in ("weight_decay", "places_weight"):
+            if not getattr(self, name) >= 0:
+                raise UsageError(f"the recipe's {name} is {getattr(self, name)}; it must not be below 0")
         for name, highest in (("warmup", 1), ("held_out", 0.9)):
             if not 0 <= getattr(self, name) <= highest:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; expected a share from 0 to {highest}")
@@ -95,25 +99,38 @@ class WordsRecipe:
 
 
 class Said(NamedTuple):
-    """Which words are said of each image."""
+    """Which tokens are said of each image."""
 
-    words: tuple[str, ...]
-    """W of them, in the alphabet's order."""
+    ids: tuple[int, ...]
+    """W of them, in order."""
     told: NDArray[np.bool_]
     """(N, W)"""
 
 
-def words_said(records: Sequence[Record], locations: Sequence[str], recipe: WordsRecipe) -> Said:
-    """Return the words of the answers about each image, of the N at `locations`, that tell images apart.
+class SaidHere(NamedTuple):
+    """Which tokens are said of each place of each image."""
 
-    A word is a run of Latin letters, in small ones. Raises `DataError` where no word is in a share of the images that
-    the recipe admits.
+    ids: tuple[int, ...]
+    """V of them, in order; none where no image has places."""
+    rows: NDArray[np.int32]
+    """(N, patches): a row of `told`, `NOTHING` where nothing stands there, or `UNKNOWN`."""
+    told: NDArray[np.bool_]
+    """(things, V)"""
+
+
+NOTHING, UNKNOWN = -1, -2
+
+
+def words_said(records: Sequence[Record], locations: Sequence[str], codec: Codec, recipe: WordsRecipe) -> Said:
+    """Return the tokens of the answers about each image, of the N at `locations`, that tell images apart.
+
+    Raises `DataError` where no token is in a share of the images that the recipe admits.
     """
-    by_image: dict[str, set[str]] = {location: set() for location in locations}
+    by_image: dict[str, set[int]] = {location: set() for location in locations}
     for record in records:
-        if (words := by_image.get(record.image.location)) is not None:
-            words.update(WORD.findall(record.answer.lower()))
-    counts = Counter(word for location in locations for word in by_image[location])
+        if (tokens := by_image.get(record.image.location)) is not None:
+            tokens.update(codec.encode(record.answer))
+    counts = Counter(token for location in locations for token in by_image[location])
     count = len(locations)
     kept = tuple(sorted(w for w, n in counts.items() if recipe.rarest * count < n < recipe.commonest * count))
     if not kept:
@@ -121,27 +138,75 @@ def words_said(records: Sequence[Record], locations: Sequence[str], recipe: Word
             f"no word is said of {recipe.rarest:.1%} to {recipe.commonest:.0%} of the {count} images, so there is "
             "nothing to tell them apart by. Give more images, or leave the stage 'words' out"
         )
-    told = np.array([[word in by_image[location] for word in kept] for location in locations], dtype=np.bool_)
+    told = np.array([[token in by_image[location] for token in kept] for location in locations], dtype=np.bool_)
     return Said(kept, told)
 
 
+def words_here(places: Mapping[str, Sequence[Place]], locations: Sequence[str], codec: Codec, grid: int) -> SaidHere:
+    """Return the tokens of what stands in each of grid × grid patches of the images at `locations`.
+
+    `places` are by location, the farthest first; of an image that is not there nothing is known. A thing without words
+    is one of which nothing is known either.
+    """
+    spoken: dict[tuple[str, ...], set[int]] = {}
+    rows = np.full((len(locations), grid * grid), UNKNOWN, dtype=np.int32)
+    things: list[tuple[str, ...]] = []
+    for row, location in zip(rows, locations, strict=True):
+        if location not in places:
+            continue
+        row[:] = NOTHING
+        for place in places[location]:
+            inside, near = covered(place, grid)
+            row[near & (row == NOTHING)] = UNKNOWN
+            row[inside] = len(things) if place.words else UNKNOWN
+            if place.words:
+                things.append(place.words)
+                spoken.setdefault(place.words, {token for word in place.words for token in codec.encode(f" {word}")})
+    ids = tuple(sorted(set().union(*spoken.values())))
+    told = np.array([[token in spoken[words] for token in ids] for words in things], dtype=np.bool_)
+    return SaidHere(ids, rows, told.reshape(len(things), len(ids)))
+
+
 class WordsHead(nn.Module):
-    """From a tower's tokens to a logit a word; dropped when the stage is over."""
+    """From a tower's tokens to a logit a word, by parts of the model: they learn with the tower and stay.
 
-    def __init__(self, width: int, queries: int, words: int) -> None:
+        place = normalised(projector(tokens))                              (B, N, width)
+        here  = known here + place · embeddings of the places' words       (B, N, V)
+        image = known + log mean_N exp(place · embeddings of the words)    (B, W)
+
+    The projected tokens of all images point about one way at first, so that no inner product would tell them apart:
+    they are brought to mean 0 and deviation 1, and `fold` makes that a part of the projector.
+    """
+
+    def __init__(self, model: FakeReasoning, tower: Tower, words: Sequence[int], here: Sequence[int]) -> None:
         super().__init__()
-        self.pool = Pool(width, queries)
-        self.spread = nn.BatchNorm1d(queries * width)
-        self.to_words = nn.Linear(queries * width, words)
+        self.projector: nn.Sequential = getattr(model, f"{tower}_projector").float().requires_grad_()
+        self.embeddings: nn.Module = model.language.get_input_embeddings().float().requires_grad_()
+        self.spread = nn.BatchNorm1d(model.config.width, affine=False)
+        self.known, self.known_here = nn.Parameter(torch.zeros(len(words))), nn.Parameter(torch.zeros(len(here)))
+        self.register_buffer("words", torch.tensor(words, dtype=torch.long), persistent=False)
+        self.register_buffer("here", torch.tensor(here, dtype=torch.long), persistent=False)
 
-    def forward(self, tokens: Sequence[Tensor]) -> Tensor:
-        """Map the tokens of the one tower, (B, N, width), to logits (B, words)."""
-        logits: Tensor = self.to_words(self.spread(self.pool(tokens[0])))
-        return logits
+    def forward(self, tokens: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Map the tokens of the one tower, (B, N, width), to logits (B, words) and, place by place, (B, N, V)."""
+        projected: Tensor = self.projector(tokens[0])
+        place = self.spread(projected.flatten(0, 1)).unflatten(0, projected.shape[:2])
+        said = (place @ self.embeddings(self.words).T).float()
+        here = self.known_here + (place @ self.embeddings(self.here).T).float()
+        return self.known + said.logsumexp(dim=1) - math.log(said.shape[1]), here
 
-    def begin_at(self, shares: NDArray[np.floating]) -> None:
-        """Begin with what is known without looking: each word's share (W,) of the images."""
-        known = torch.from_numpy(np.clip(shares, 1e-3, 1 - 1e-3)).to(self.to_words.bias)
+    def begin_at(self, shares: NDArray[np.floating], here: NDArray[np.floating]) -> None:
+        """Begin with what is known without looking: each word's share (W,) of the images, (V,) of the things."""
         with torch.no_grad():
-            self.to_words.bias.copy_(torch.logit(known))
-            self.to_words.weight.mul_(0.1)
+            for known, given in ((self.known, shares), (self.known_here, here)):
+                known.copy_(torch.logit(torch.from_numpy(np.clip(given, 1e-3, 1 - 1e-3)).to(known)))
+
+    def fold(self) -> None:
+        """Make the normalisation a part of the projector's last layer: its tokens are then what the head has seen."""
+        last = cast(nn.Linear, self.projector[-1])
+        mean, variance = cast(Tensor, self.spread.running_mean), cast(Tensor, self.spread.running_var)
+        scale = (variance + self.spread.eps).rsqrt()
+        with torch.no_grad():
+            last.weight.mul_(scale[:, None])
+            last.bias.copy_((last.bias - mean) * scale)
+        self.spread.reset_running_stats()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,9 +19,11 @@ from fakereasoning import vision_stage
 from fakereasoning.acceleration import plain_attention
 from fakereasoning.model import FakeReasoning
 from fakereasoning.pixels import TrainingImages
+from fakereasoning.places import Place
 from fakereasoning.records import Record
+from fakereasoning.tokenizer import Codec
 from fakereasoning.vision_stage import VisionResult
-from fakereasoning.words import WordsRecipe, words_said
+from fakereasoning.words import WordsHead, WordsRecipe, words_here, words_said
 from fakereasoning.words_loop import WordsLoop
 from fdr_bench.errors import UsageError
 from fdr_bench.store import Lock
@@ -34,8 +36,10 @@ from fdr_bench.types import Sample
 
 def train_words(
     model: FakeReasoning,
+    codec: Codec,
     samples: Sequence[Sample],
     records: Sequence[Record],
+    places: Mapping[str, Sequence[Place]] | None = None,
     *,
     out: Path,
     recipe: WordsRecipe,
@@ -48,12 +52,14 @@ def train_words(
     facts: Mapping[str, Any] | None = None,
     checkpoint_seconds: float = 60.0,
 ) -> VisionResult:
-    """Train one tower of the model on the words of the records' answers and write the model to `out`; it is used up.
+    """Train a tower, its projector and the embeddings on the words of the answers; write the model to `out`.
 
-    `records` are about the images of `samples`. `max_minutes`, `resume`, `facts` and what is equal from run to run are
-    as for `fakereasoning.stage1.train_facl`. Raises `DataError` where an image cannot be read or there is nothing to
-    learn, `UsageError` where the model lacks the tower, `RunError` where `out` is in use, of another training, or the
-    loss diverges.
+    `model` itself is used up.
+
+    `records` are about the images of `samples`, `places` say by location what stands where in some of them.
+    `max_minutes`, `resume`, `facts` and what is equal from run to run are as for `fakereasoning.stage1.train_facl`.
+    Raises `DataError` where an image cannot be read or there is nothing to learn, `UsageError` where the model lacks
+    the tower, `RunError` where `out` is in use, of another training, or the loss diverges.
     """
     started = time.monotonic()
     if recipe.tower == "dino" and model.config.dino is None:
@@ -64,7 +70,10 @@ def train_words(
         stack.enter_context(plain_attention(device))
         stack.enter_context(Lock(out))
         progress = stack.enter_context(TrainingProgress(quiet))
-        said = words_said(records, [sample.image.location for sample in samples], recipe)
+        locations = [sample.image.location for sample in samples]
+        said = words_said(records, locations, codec, recipe)
+        grid = model.config.image_size // int(model.config.clip["patch_size"])
+        here = words_here((places or {}) if recipe.places_weight else {}, locations, codec, grid)
         images = TrainingImages(
             [sample.image for sample in samples],
             model.config.image_size,
@@ -76,8 +85,9 @@ def train_words(
                 "stage": "words",
                 "config": model.config.to_json(),
                 "initial": vision_stage.model_digest(model),
-                "words": list(said.words),
+                "words": said.ids,
                 "told": hashlib.sha256(np.packbits(said.told).tobytes()).hexdigest(),
+                "places": hashlib.sha256(here.rows.tobytes() + here.told.tobytes()).hexdigest(),
                 "images": images.fingerprint(),
                 "recipe": recipe.to_json(),
                 "seed": seed,
@@ -92,6 +102,7 @@ def train_words(
             model,
             images,
             said,
+            here,
             np.flatnonzero(~held),
             np.flatnonzero(held),
             recipe=recipe,
@@ -102,10 +113,12 @@ def train_words(
         # Reading images counts as part of the training.
         loop.before = time.monotonic() - started
         vision_stage.run(loop, out, identity, checkpoint_seconds, progress)
+        cast(WordsHead, loop.heads).fold()
         told = vision_stage.facts_of(loop, samples, identity, threads, max_minutes) | {
             "kind": "words",
             "n_held_out": int(held.sum()),
-            "words": list(said.words),
+            "words": [codec.decode([token]) for token in said.ids],
+            "n_things": len(here.told),
             "recipe": recipe.to_json(),
         }
         return vision_stage.leave(loop, out, told | dict(facts or {}))

@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from fakereasoning.scene_places import places_of
 from fakereasoning.scene_questions import KINDS, View, across, ask, scene_questions, view_of
 from fdr_bench.data import open_dataset
 from fdr_bench.data.scenes.phrases import NOUNS
@@ -48,6 +49,32 @@ def test_the_place_of_a_solid_is_where_the_renderer_shows_it(number):
             continue
         # The middle of its columns; another solid in front may hide a part, the picture's edge another.
         assert across(scene, solid) == pytest.approx((pixels.min() + pixels.max() + 1) / 2 / 96, abs=0.08)
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_solid_stands_within_the_ellipse_that_is_told_of_it(number):
+    scene = view(number).scene
+    shown = render(scene, 96, antialias=False).solid
+    places = {place.words[0]: place for place in places_of(view(number))}
+    depths = [next(s.z for s in scene.solids if s.colour == place.words[0]) for place in places_of(view(number))]
+    assert depths == sorted(depths, reverse=True)
+    for index, solid in enumerate(scene.solids):
+        rows, columns = np.nonzero(shown == index)
+        if len(rows) < 20:
+            continue
+        place = places[solid.colour]
+        assert place.across == across(scene, solid)
+        across_, down = ((columns + 0.5) / 96 - place.across), ((rows + 0.5) / 96 - place.down)
+        inside = np.hypot(across_ / place.half_width, down / place.half_height)
+        # Corners of a box and the foot of a cone stick out.
+        assert np.quantile(inside, 0.9) < 1.6
+        assert NOUNS[solid.shape][0] in place.words and solid.size in place.words
+
+
+def test_of_a_touched_solid_only_the_place_is_told():
+    whole = view(3)
+    told = places_of(View(scene=whole.scene, intact=whole.intact[1:]))
+    assert sorted(bool(place.words) for place in told) == [False, *[True] * (len(whole.intact) - 1)]
 
 
 @pytest.mark.parametrize("number", range(30))
