@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
 from fakereasoning.places import Place
-from fakereasoning.scene_questions import View, scene_views
+from fakereasoning.scene_questions import View, middle, scene_views
 from fdr_bench.data.scenes.phrases import NOUNS
 from fdr_bench.data.scenes.scene import Scene, Solid
 from fdr_bench.types import Dataset
@@ -23,16 +21,12 @@ def places_of(view: View) -> list[Place]:
 
 
 def _place(scene: Scene, solid: Solid, intact: bool) -> Place:
-    drop = math.atan2(scene.eye_height - 0.5, scene.eye_distance)
-    x, y, z = solid.centre[0], solid.centre[1] - scene.eye_height, solid.centre[2] + scene.eye_distance
-    ahead = z * math.cos(drop) - y * math.sin(drop)
-    above = z * math.sin(drop) + y * math.cos(drop)
-    scale = scene.focal * 1.6 / ahead / 2  # pictures a metre
+    across, down, scale = middle(scene, solid)
     colours = (solid.colour, *((solid.second_colour,) if solid.material in ("striped", "checked") else ()))
     words = (*colours, solid.material, solid.size, *NOUNS[solid.shape])
     return Place(
-        across=0.5 + x * scale,
-        down=0.5 - above * scale,
+        across=across,
+        down=down,
         half_width=solid.radius * scale,
         half_height=solid.height / 2 * scale,
         words=words if intact else (),

@@ -109,12 +109,20 @@ def ask(view: View, random: Random, count: int) -> list[Exchange]:
     return asked
 
 
-def across(scene: Scene, solid: Solid) -> float:
-    """Return where the middle of a solid stands from left (0) to right (1) of the picture, as the renderer has it."""
+def middle(scene: Scene, solid: Solid) -> tuple[float, float, float]:
+    """Return where the middle of a solid stands, as the renderer has it, and pictures a metre there.
+
+    From left (0) to right (1) of the picture, and from its top (0) to its foot (1).
+    """
     drop = math.atan2(scene.eye_height - 0.5, scene.eye_distance)
-    x, y, z = solid.centre
-    ahead = (z + scene.eye_distance) * math.cos(drop) - (y - scene.eye_height) * math.sin(drop)
-    return (1 + x / ahead * scene.focal * 1.6) / 2
+    x, y, z = solid.centre[0], solid.centre[1] - scene.eye_height, solid.centre[2] + scene.eye_distance
+    scale = scene.focal * 1.6 / (z * math.cos(drop) - y * math.sin(drop)) / 2
+    return 0.5 + x * scale, 0.5 - (z * math.sin(drop) + y * math.cos(drop)) * scale, scale
+
+
+def across(scene: Scene, solid: Solid) -> float:
+    """Return where the middle of a solid stands from left (0) to right (1) of the picture."""
+    return middle(scene, solid)[0]
 
 
 def _side(share: float) -> str:

@@ -28,12 +28,10 @@ ALLOWED_FROM_THE_HARNESS = {
 ALLOWED_FOR_PROGRAMS = {"data", "store", "terminal", "explanation"}
 PROGRAMS = (
     "baselines.train_",
-    *(f"fakereasoning.{name}" for name in ("__main__", "ablations", "examples", "pipeline", "records")),
-    *(f"fakereasoning.{name}" for name in ("adapters", "frozen", "resuming", "scene_questions", "stage1")),
-    *(
-        f"fakereasoning.{name}"
-        for name in ("statements", "training", "vision_loop", "vision_stage", "words", "words_loop", "words_stage")
-    ),
+    *(f"fakereasoning.{name}" for name in ("__main__", "ablations", "examples", "pipeline", "records", "statements")),
+    *(f"fakereasoning.{name}" for name in ("adapters", "frozen", "resuming", "scene_places", "scene_questions")),
+    *(f"fakereasoning.{name}" for name in ("stage1", "training", "vision_loop", "vision_stage")),
+    *(f"fakereasoning.{name}" for name in ("words", "words_loop", "words_stage")),
 )
 
 
