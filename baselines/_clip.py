@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 from transformers.models.clip.configuration_clip import CLIPConfig
 
+from baselines._backbone import Backbone
 from baselines._checkpoints import find_state, load_strictly, read_checkpoint
 
 VIT_L_14: Mapping[str, Any] = {
@@ -63,8 +64,24 @@ class ImageTower(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, 3, side, side) to (B, projection_dim)."""
-        embedding: Tensor = self.clip(pixel_values=x).image_embeds
-        return embedding
+        return image_embedding(self.clip.vision_model, self.clip.visual_projection, x)
+
+    def backbone(self) -> Backbone:
+        """Return the tower as what makes features."""
+        return clip_backbone(self.clip.vision_model, self.clip.visual_projection)
+
+
+def image_embedding(vision: nn.Module, projection: nn.Module, x: Tensor) -> Tensor:
+    """Map normalised images (B, 3, side, side) to CLIP's embeddings of them, (B, projection_dim)."""
+    embedding: Tensor = projection(vision(pixel_values=x).pooler_output)
+    return embedding
+
+
+def clip_backbone(vision: nn.Module, projection: nn.Module) -> Backbone:
+    """Return what `image_embedding` computes with, whichever network the two modules are part of."""
+    config = vision.config
+    told = {name: getattr(config, name) for name in VIT_L_14} | {"attention": config._attn_implementation}
+    return Backbone(f"CLIP image embedding {told}", {"vision": vision, "projection": projection})
 
 
 def finish_positions(network: nn.Module) -> None:

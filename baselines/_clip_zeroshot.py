@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPModel
 
+from baselines._backbone import Backbone, OnBackbone
 from baselines._checkpoints import build_from, find_state, read_checkpoint
-from baselines._clip import VIT_L_14, finish_positions, load_small_clip
+from baselines._clip import VIT_L_14, clip_backbone, finish_positions, image_embedding, load_small_clip
 from baselines._clip_pair import TEXT_L_14, clip_pair, pair_state
 from baselines._clip_words import ClipWords
 from baselines._words import UNKNOWN, Words
@@ -20,7 +21,7 @@ from fdr_bench.errors import WeightsError
 from fdr_bench.weights import packaged_path
 
 
-class ZeroShot(nn.Module):
+class ZeroShot(OnBackbone):
     """scale · cos(image, class), a logit a class; `classes` are normalised embeddings (2, d) of real and fake."""
 
     classes: Tensor
@@ -32,10 +33,17 @@ class ZeroShot(nn.Module):
         self.register_buffer("classes", classes)
         self.register_buffer("scale", clip.logit_scale.detach().exp())
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map normalised images (B, 3, side, side) to logits (B, 2): real, fake."""
-        image = self.projection(self.vision(pixel_values=x).pooler_output)
-        cosines: Tensor = nn.functional.normalize(image, dim=1) @ self.classes.T
+    def backbone(self) -> Backbone:
+        """Return CLIP's image tower."""
+        return clip_backbone(self.vision, self.projection)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Map normalised images (B, 3, side, side) to embeddings (B, d)."""
+        return image_embedding(self.vision, self.projection, x)
+
+    def judge(self, features: Tensor, *beside: Tensor) -> Tensor:
+        """Map embeddings to logits (B, 2): real, fake."""
+        cosines: Tensor = nn.functional.normalize(features, dim=1) @ self.classes.T
         return self.scale * cosines
 
 

@@ -11,14 +11,15 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from baselines._backbone import Backbone, OnBackbone
 from baselines._blip import Captioner, read_captioner
 from baselines._checkpoints import build_from, find_state, read_checkpoint
-from baselines._clip import finish_positions
+from baselines._clip import clip_backbone, finish_positions, image_embedding
 from baselines._clip_pair import TEXT_B_32, VISION_B_32, clip_pair, pair_state
 from baselines._clip_words import ClipWords
 
 
-class DeFakeNet(nn.Module):
+class DeFakeNet(OnBackbone):
     """fc3(ReLU(fc2(ReLU(fc1(image embedding ‖ text embedding))))): embeddings after their projections, not normalised.
 
     `vision` and `text` are the sizes of CLIP's towers, `hidden` those of the perceptron.
@@ -40,16 +41,20 @@ class DeFakeNet(nn.Module):
         self.fc3 = nn.Linear(hidden[1], 2)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
-        """Map normalised images (B, 3, side, side) and captions' tokens (B, L) to logits (B, 2): real, fake."""
-        both = torch.cat((self.image_embedding(x), self.text_embedding(tokens)), dim=1)
+    def backbone(self) -> Backbone:
+        """Return CLIP's image tower."""
+        return clip_backbone(self.clip.vision_model, self.clip.visual_projection)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Map normalised images (B, 3, side, side) to their embeddings, (B, projection_dim)."""
+        return image_embedding(self.clip.vision_model, self.clip.visual_projection, x)
+
+    def judge(self, features: Tensor, *beside: Tensor) -> Tensor:
+        """Map images' embeddings and captions' tokens (B, L) to logits (B, 2): real, fake."""
+        (tokens,) = beside
+        both = torch.cat((features, self.text_embedding(tokens)), dim=1)
         logits: Tensor = self.fc3(self.fc2(self.dropout(self.fc1(both).relu())).relu())
         return logits
-
-    def image_embedding(self, x: Tensor) -> Tensor:
-        """Map images to their embeddings, (B, projection_dim)."""
-        embedding: Tensor = self.clip.visual_projection(self.clip.vision_model(pixel_values=x).pooler_output)
-        return embedding
 
     def text_embedding(self, tokens: Tensor) -> Tensor:
         """Map captions, each with an end, to their embeddings, (B, projection_dim), read at the end."""

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor, nn
 
+    from baselines._backbone import Backbone
+    from fdr_bench.engines.shared import SharedWork
+
 IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 CLIP: dict[str, Any] = {
     "mean": (0.48145466, 0.4578275, 0.40821073),
@@ -38,6 +41,10 @@ class TorchDetector:
     """A network with one logit or two. A subclass gives its card, sizes, `network`, and how its files are laid out."""
 
     card: ClassVar[DetectorCard]
+    shared: SharedWork | None = None
+    """What other detectors of the run compute of the same images; None outside a run."""
+    shared_backbone: Backbone | None = None
+    """What makes the features that the logits depend on, where this is known and they may be another detector's too."""
 
     def __init__(
         self, *, preset: str | None = None, device: str = "cpu", weights: Mapping[str, Path], view: str | None = None
@@ -99,7 +106,10 @@ class TorchDetector:
 
     def preprocess(self, image: Image) -> NDArray[np.float32]:
         """Return the network's input for one image: (3, H, W). Raises `ImageError` where it would be too large."""
-        array = apply_view(self.view, image)
+        if self.shared is None:
+            array = apply_view(self.view, image)
+        else:
+            array = self.shared.once(("view", self.view), [image], lambda: apply_view(self.view, image))
         height, width = array.shape[1:]
         if height * width > LARGEST:
             raise ImageError(
@@ -129,12 +139,44 @@ class TorchDetector:
 
         found: dict[int, Prediction] = {}
         for positions, inputs in batches(map(self.preprocess, images)):
-            beside = self.beside([images[position] for position in positions])
-            logits = self.logits(torch.from_numpy(inputs).to(self.device), *beside).double()
+            logits = self.logits_of([images[position] for position in positions], torch.from_numpy(inputs)).double()
             source = "sigmoid" if logits.ndim == 1 else "softmax"
             made = [Prediction(score=score, score_source=source) for score in self.probability(logits).tolist()]
             found |= zip(positions, made, strict=True)
         return [found[position] for position in range(len(images))]
+
+    def share(self, work: SharedWork) -> None:
+        """Take preprocessed images from detectors of the same view, and features from those that make the same."""
+        from baselines._backbone import OnBackbone
+
+        self.shared = work
+        work.expect(("view", self.view))
+        # Where a detector prepares its input or its logits in a way of its own, they may depend on more than is told.
+        usual = all(getattr(type(self), name) is getattr(TorchDetector, name) for name in ("preprocess", "logits"))
+        if usual and isinstance(self.network, OnBackbone):
+            self.shared_backbone = self.network.backbone()
+            work.expect((self.shared_backbone, self.view))
+
+    def logits_of(self, images: Sequence[Image], inputs: Tensor) -> Tensor:
+        """Return the logits of images, preprocessed to `inputs`, from their features where another has made these."""
+        import torch
+
+        beside = self.beside(images)
+        if self.shared is None or self.shared_backbone is None:
+            return self.logits(inputs.to(self.device), *beside)
+        with torch.inference_mode():
+            key = (self.shared_backbone, self.view)
+            features = self.shared.once(key, images, lambda: self._features(inputs))
+            logits: Tensor = self.network.judge(features, *beside)
+            return logits
+
+    def _features(self, inputs: Tensor) -> Tensor:
+        import torch
+
+        features: Tensor = self.network.features(inputs.to(self.device))
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # so that who makes them is seen to take the time
+        return features
 
     def probability(self, logits: Tensor) -> Tensor:
         """Return P(fake), (B,), of logits as `logits` gives them: a sigmoid, or the second class's softmax."""

@@ -8,31 +8,41 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from baselines._backbone import Backbone, OnBackbone
 from baselines._checkpoints import build_from, find_state, read_checkpoint
 from baselines._clip import VIT_L_14, ImageTower, finish_positions, small_tower, tower_state
 from fdr_bench.weights import packaged_path
 
 
-class UnivFDNet(nn.Module):
+class UnivFDNet(OnBackbone):
     """Linear(image embedding), one logit."""
 
-    def __init__(self, tower: nn.Module, features: int) -> None:
+    def __init__(self, tower: ImageTower) -> None:
         super().__init__()
         self.visual = tower
-        self.fc = nn.Linear(features, 1)
+        self.fc = nn.Linear(tower.features_out, 1)
         nn.init.normal_(self.fc.weight, 0.0, 0.02)
         nn.init.zeros_(self.fc.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map normalised images (B, 3, side, side) to logits (B,), high for fake."""
-        logit: Tensor = self.fc(self.visual(x))
+    def backbone(self) -> Backbone:
+        """Return CLIP's image tower."""
+        return self.visual.backbone()
+
+    def features(self, x: Tensor) -> Tensor:
+        """Map normalised images (B, 3, side, side) to embeddings (B, projection_dim)."""
+        embedding: Tensor = self.visual(x)
+        return embedding
+
+    def judge(self, features: Tensor, *beside: Tensor) -> Tensor:
+        """Map embeddings to logits (B,), high for fake."""
+        logit: Tensor = self.fc(features)
         return logit.squeeze(1)
 
 
 def build(clip: str | None = None) -> UnivFDNet:
     """Return the network on ViT-L/14 at its initialisation, or on a trained CLIP inside a package."""
     tower = ImageTower(**VIT_L_14) if clip is None else small_tower(packaged_path(clip))
-    return UnivFDNet(tower, tower.features_out)
+    return UnivFDNet(tower)
 
 
 def from_files(weights: Mapping[str, Path], backbone: Callable[[], Path]) -> nn.Module:

@@ -18,10 +18,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fdr_bench import families, plugins
 from fdr_bench.engines import Model, Outcome, Seen, Task
+from fdr_bench.engines.shared import SharedWork, share
 from fdr_bench.errors import FDRBenchError, ImageError, RunError, RunStopped
 from fdr_bench.families import Failure, KeepsAnswers
 from fdr_bench.images import decode
@@ -47,8 +48,18 @@ def load(model: Model) -> Detector:
     return detector
 
 
-def execute(task: Task, detectors: Mapping[str, Detector], pool: ThreadPoolExecutor | None = None) -> Outcome:
-    """Decode a batch, in chunks of bounded size, and show each chunk to every model that lacks it."""
+def execute(
+    task: Task,
+    detectors: Mapping[str, Detector],
+    *,
+    shared: SharedWork | None = None,
+    pool: ThreadPoolExecutor | None = None,
+) -> Outcome:
+    """Decode a batch, in chunks of bounded size, and show each chunk to every model that lacks it.
+
+    The seconds of a model hold those that another spent on what both need.
+    """
+    shared = shared or SharedWork()
     seen: list[Seen] = []
     predictions: dict[str, list[Prediction | str]] = {model: [] for model in task.models}
     seconds = dict.fromkeys(task.models, 0.0)
@@ -60,7 +71,8 @@ def execute(task: Task, detectors: Mapping[str, Detector], pool: ThreadPoolExecu
             started = time.perf_counter()
             answers = iter(_predict(detectors[model], images))
             predictions[model] += [image if isinstance(image, str) else next(answers) for image in chunk]
-            seconds[model] += time.perf_counter() - started
+            seconds[model] += time.perf_counter() - started + shared.saved_seconds()
+        shared.forget()
         chunk.clear()
 
     pixels = 0
@@ -125,7 +137,7 @@ class InProcess:
     """
 
     def __init__(self, models: Sequence[Model], *, threads: int, device: str = "cpu") -> None:
-        self._detectors, self._problems = _load_all(models, threads)
+        self._detectors, self._problems, self._shared = _load_all(models, threads)
         self._pool = None if device == "cpu" else ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
     def problems(self) -> dict[str, str]:
@@ -138,7 +150,7 @@ class InProcess:
             yield from self._overlapping(tasks)
             return
         for task in tasks:
-            yield execute(task, self._detectors, self._pool)
+            yield execute(task, self._detectors, shared=self._shared, pool=self._pool)
 
     def _overlapping(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
         pending: deque[Future[Outcome]] = deque()
@@ -225,16 +237,20 @@ class Processes:
         self._executor.shutdown(wait=True, cancel_futures=True)
 
 
-_worker: dict[str, Detector] = {}
-_problems: dict[str, str] = {}
+class _Loaded(NamedTuple):
+    detectors: dict[str, Detector]
+    problems: dict[str, str]
+    shared: SharedWork
+
+
+_worker = _Loaded({}, {}, SharedWork())
 
 
 def _start_worker(models: Sequence[Model], threads: int, ready: Barrier) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    detectors, problems = _load_all(models, threads)
-    _worker.update(detectors)
-    _problems.update(problems)
+    global _worker
+    _worker = _load_all(models, threads)
     ready.wait()
 
 
@@ -246,15 +262,16 @@ def _die_with_parent() -> None:
 
 
 def _report() -> dict[str, str]:
-    return _problems
+    return _worker.problems
 
 
 def _work(task: Task) -> Outcome:
-    return execute(task, _worker)
+    return execute(task, _worker.detectors, shared=_worker.shared)
 
 
-def _load_all(models: Sequence[Model], threads: int) -> tuple[dict[str, Detector], dict[str, str]]:
-    detectors, problems = {}, {}
+def _load_all(models: Sequence[Model], threads: int) -> _Loaded:
+    detectors: dict[str, Detector] = {}
+    problems: dict[str, str] = {}
     for model in models:
         try:
             detectors[model.label] = load(model)
@@ -264,4 +281,7 @@ def _load_all(models: Sequence[Model], threads: int) -> tuple[dict[str, Detector
             problems[model.label] = f"loading it raised {type(error).__name__}: {error}"
     if "torch" in sys.modules:  # a detector that does without it should not pay for its import
         sys.modules["torch"].set_num_threads(threads)
-    return detectors, problems
+    # Those that keep their answers may be asked by several threads at a time.
+    return _Loaded(
+        detectors, problems, share(each for each in detectors.values() if not isinstance(each, KeepsAnswers))
+    )
