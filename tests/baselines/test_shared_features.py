@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import CLIPVisionModel
 
 from baselines import _torch
 from baselines._clip import small_tower
@@ -27,6 +24,7 @@ from fdr_bench.engines.shared import share
 from fdr_bench.types import Prediction, Resize, View
 from fdr_bench.weights import packaged_path, resolve_preset
 from tests.baselines.made import picture
+from tests.passes import counted_passes
 
 Detectors = dict[str, _torch.TorchDetector]
 Rows = dict[str, list[Prediction | str]]
@@ -63,22 +61,6 @@ def with_own_head(folder: Path) -> Path:
     return folder
 
 
-@contextmanager
-def counted() -> Iterator[list[int]]:
-    """Yield a list that gets the number of images of every pass through any image tower of CLIP."""
-    passes: list[int] = []
-
-    def count(module: nn.Module, _: object, made: Any) -> None:
-        if isinstance(module, CLIPVisionModel):
-            passes.append(len(made.pooler_output))
-
-    hook = nn.modules.module.register_module_forward_hook(count)
-    try:
-        yield passes
-    finally:
-        hook.remove()
-
-
 def apart(detectors: Detectors, images: Sequence[FileImage]) -> Rows:
     """What each gives by itself; they must not share yet."""
     return {name: execute(Task(images, [name]), {name: each}).predictions[name] for name, each in detectors.items()}
@@ -109,7 +91,7 @@ def test_a_run_computes_a_backbones_features_once_an_image_and_scores_keep_their
     rows: dict[bool, Rows] = {}
     for alone in (True, False):
         rows[alone] = {label: [] for label in labels}
-        with counted() as passes:
+        with counted_passes() as passes:
             for group in [[model] for model in models] if alone else [models]:
                 engine = InProcess(group, threads=1)
                 assert engine.problems() == {}
@@ -130,7 +112,7 @@ def paths(factory: type[_torch.TorchDetector]) -> Mapping[str, str]:
 
 def test_a_model_that_lacks_a_batch_alone_computes_it_itself(pair: Detectors, files: list[FileImage]) -> None:
     expected, work = apart(pair, files), share(pair.values())
-    with counted() as passes:
+    with counted_passes() as passes:
         resumed = execute(Task(files, ["clip-zeroshot"]), pair, shared=work).predictions
     assert resumed == {"clip-zeroshot": expected["clip-zeroshot"]}
     assert passes == [COUNT]
@@ -145,7 +127,7 @@ def test_in_parts_of_bounded_size_each_image_still_passes_once(
     monkeypatch.setattr(local, "PIXELS_AT_ONCE", 3 * 142 * 130)  # three images at a time
     monkeypatch.setattr(_torch, "PIXELS_AT_ONCE", 2 * 128 * 128)  # and of these two in one pass
     expected = apart(pair, images)
-    with counted() as passes:
+    with counted_passes() as passes:
         assert together(pair, images) == expected
     assert passes == [2, 1, 2, 1, 1]
     assert [isinstance(each, str) for each in expected["univfd"]] == [False, False, True, *[False] * (COUNT - 2)]
@@ -177,7 +159,7 @@ def test_another_view_is_another_computation(pair: Detectors, files: list[FileIm
     usual = pair["univfd"].view
     pair["univfd"].view = View(steps=(Resize((128, 128)),), mean=usual.mean, std=usual.std)
     expected = apart(pair, files)
-    with counted() as passes:
+    with counted_passes() as passes:
         assert together(pair, files) == expected
     assert passes == [COUNT, COUNT]
     usual_scores = scores(apart({"univfd": shipped(UnivFD)}, files)["univfd"])
@@ -186,7 +168,7 @@ def test_another_view_is_another_computation(pair: Detectors, files: list[FileIm
 
 def test_one_other_weight_makes_another_backbone(pair: Detectors, files: list[FileImage]) -> None:
     pair["clip-zeroshot"].network.get_parameter("projection.weight")[0, 0] += 1e-3
-    with counted() as passes:
+    with counted_passes() as passes:
         together(pair, files)
     assert passes == [COUNT, COUNT]
 

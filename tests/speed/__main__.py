@@ -1,6 +1,7 @@
 """`make speed`: how fast the harness is, as ratios measured side by side in this one run.
 
-`python -m tests.speed [--images N]`. Nothing here passes or fails; the figures are printed with what is asked of them.
+`python -m tests.speed [--images N] [--official]`. Nothing here passes or fails; the figures are printed with what is
+asked of them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from statistics import median
 from tests.runs import make_run
 from tests.speed.detectors import measure_all
 from tests.speed.generation import measure as measure_generation
+from tests.speed.official import measure_official
 from tests.speed.scoring import measure as measure_scoring
 from tests.speed.texts import measure as measure_texts
 
@@ -28,10 +30,17 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=600, help="images of FDR-Scenes to run on")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds; medians are printed")
     parser.add_argument("--predictions", type=int, default=1_000_000, help="predictions to score")
+    parser.add_argument(
+        "--official", action="store_true", help="also the papers' networks, of up to 900 million parameters"
+    )
     given = parser.parse_args()
     print(f"{os.cpu_count()} cores; medians of {given.rounds} interleaved rounds\n")
     for line in measure_all(given.images, given.rounds):
         print(line, flush=True)
+    if given.official:
+        print()
+        for line in measure_official(given.images, given.rounds):
+            print(line, flush=True)
     print()
     for line in measure_generation(64, given.rounds):
         print(line, flush=True)

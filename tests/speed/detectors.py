@@ -1,58 +1,37 @@
-"""Time a run against a bare loop of decode, preprocessing and forward over the same files."""
+"""Time runs against bare loops of decode, preprocessing and forward over the same files, and each forward alone."""
 
 from __future__ import annotations
 
-import io
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 
 import torch
-from PIL import Image
 
-from fdr_bench import plugins, runner
-from fdr_bench.data import open_dataset
+from fdr_bench import plugins
 from fdr_bench.data.sampling import sample_evenly
 from fdr_bench.engines.local import load
 from fdr_bench.errors import WeightsError
 from fdr_bench.models import Resolved, candidates, resolve_model
-from fdr_bench.record import PlannedModel, PlannedSet, write_samples
 from fdr_bench.types import Dataset
+from tests.passes import counted_passes
+from tests.speed.forward import HEADING, bare_loop, measure, run, scenes
 
-BATCH = 32
 SLOW_SHARE = 5
 """A model that writes is timed on one image in so many."""
 
 
-class Stopwatch:
-    """Progress that times what lies between the first dataset's start, with all models loaded, and its finish."""
-
-    def start(self, dataset, models, total, done):
-        self._begun = time.perf_counter()
-
-    def advance(self, dataset, samples, failures, seconds):
-        pass
-
-    def finish(self, dataset):
-        self.seconds = time.perf_counter() - self._begun
-
-
 def measure_all(images: int, rounds: int) -> Iterator[str]:
-    """Yield a line a detector, then the line of all detectors together."""
-    dataset = open_dataset("scenes")
-    samples = sample_evenly(dataset.samples, images)
-    whole = Dataset(name="speed", spec="scenes", samples=samples, fingerprint=dataset.fingerprint)
-    part = replace(whole, samples=sample_evenly(samples, max(1, len(samples) // SLOW_SHARE)))
+    """Yield a line a detector, then the line of all detectors together, then each one's forward and memory."""
+    whole = scenes(images)
+    part = replace(whole, samples=sample_evenly(whole.samples, max(1, len(whole.samples) // SLOW_SHARE)))
     found = list(_resolved())
     models = [model for model, _ in found]
     sets = {model.label: part if writes else whole for model, writes in found}
     fast = [model for model, writes in found if not writes]
     yield (
-        f"{len(samples)} images of FDR-Scenes, {len(part.samples)} where the model writes; one torch thread a process; "
-        "loading models is in no figure"
+        f"{len(whole.samples)} images of FDR-Scenes, {len(part.samples)} where the model writes; one torch thread a "
+        "process; loading models is in no figure"
     )
     yield f"{'':24}{'bare loop':>12}{'run, 1 worker':>16}{'run, 2 workers':>16}   (asked: at most 1.10, under 0.70)"
     timings: dict[str, list[tuple[float, float, float]]] = {model.label: [] for model in models}
@@ -68,6 +47,20 @@ def measure_all(images: int, rounds: int) -> Iterator[str]:
         ratio_one, ratio_two = (median(row[place] / row[0] for row in rows) for place in (1, 2))
         yield f"{label:24}{median(row[0] for row in rows):>10.2f} s{ratio_one:>13.2f} x{ratio_two:>13.2f} x"
     yield f"the {len(fast)} that write nothing in one run, against the sum of single runs: {median(together):.2f} x"
+    yield _passes(fast, whole)
+    yield f"\n{'each in a process':24}{HEADING}"
+    for model in models:
+        yield f"{model.label:24}{measure(model.model, len(sets[model.label].samples), rounds)}"
+
+
+def _passes(models: list[Resolved], dataset: Dataset) -> str:
+    """Count the images that pass through image towers of CLIP: in one run, and in a run a model."""
+    with counted_passes() as alone:
+        for model in models:
+            _run([model], dataset, workers=1)
+    with counted_passes() as together:
+        _run(models, dataset, workers=1)
+    return f"images through CLIP's image tower in one run: {sum(together)}; in single runs: {sum(alone)}"
 
 
 def _resolved() -> Iterator[tuple[Resolved, bool]]:
@@ -84,28 +77,9 @@ def _resolved() -> Iterator[tuple[Resolved, bool]]:
 
 
 def _bare_loop(resolved: Resolved, dataset: Dataset) -> float:
-    """Time what a user would write by hand: open, convert, preprocess, forward, in batches."""
     torch.set_num_threads(1)
-    detector = load(resolved.model)
-    begun = time.perf_counter()
-    for start in range(0, len(dataset.samples), BATCH):
-        batch = dataset.samples[start : start + BATCH]
-        images = [Image.open(io.BytesIO(Path(sample.image.path).read_bytes())).convert("RGB") for sample in batch]
-        if hasattr(detector, "logits"):
-            tensors = torch.stack([torch.from_numpy(detector.preprocess(image)) for image in images])
-            torch.sigmoid(detector.logits(tensors)).tolist()
-        else:
-            detector.predict(images)
-    return time.perf_counter() - begun
+    return bare_loop(load(resolved.model), dataset)
 
 
-def _run(models: Sequence[Resolved], dataset: Dataset, *, workers: int) -> float:
-    watch = Stopwatch()
-    with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
-        planned = PlannedSet(dataset, [PlannedModel(each.model, each.key) for each in models], [])
-        write_samples(run, dataset)
-        runner.execute(
-            run, [planned], batch=BATCH, workers=workers, threads=1, device="cpu", progress=watch, began=time.time()
-        )
-    return watch.seconds
+def _run(models: list[Resolved], dataset: Dataset, *, workers: int) -> float:
+    return run([(each.model, each.key) for each in models], dataset, workers=workers)
