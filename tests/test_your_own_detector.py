@@ -6,7 +6,11 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 import fdr_bench
+from fdr_bench.engines.shared import share
 from fdr_bench.plugins import load_file
 from fdr_bench.scaffold import new_detector
 from fdr_bench.selftest import run_selftest
@@ -37,3 +41,26 @@ def test_the_entry_point_on_the_page_is_what_is_scaffolded(tmp_path):
     (shown,) = blocks("toml")
     assert shown in (folder / "pyproject.toml").read_text()
     assert (folder / "src/fdr_bench_spectrum/detector.py").is_file()
+
+
+def test_detectors_that_share_as_on_the_page_compute_once():
+    names = {"Prediction": fdr_bench.Prediction}
+    exec(blocks("python")[2], names)
+    made = []
+
+    class Bright(names["Mine"]):
+        key = "brightness"
+
+        def features(self, images):
+            made.append(len(images))
+            return [np.asarray(image).mean() for image in images]
+
+        def judge(self, row):
+            return row / 255
+
+    images = [Image.new("RGB", (4, 4), (level, level, level)) for level in (51, 102)]
+    one, other = Bright(), Bright()
+    assert [each.score for each in one.predict(images)] == [0.2, 0.4]
+    share([one, other])
+    assert one.predict(images) == other.predict(images)
+    assert made == [2, 2]
