@@ -12,7 +12,7 @@ from PIL import Image
 from fdr_bench.data.files import FileImage
 from fdr_bench.engines import Task, shared
 from fdr_bench.engines.local import execute
-from fdr_bench.engines.shared import SharedWork, share
+from fdr_bench.engines.shared import SharedWork
 from fdr_bench.types import Prediction
 
 
@@ -95,6 +95,6 @@ def test_the_time_of_what_is_shared_counts_for_every_model(tmp_path):
     path = tmp_path / "image.png"
     images(1)[0].save(path)
     task = Task([FileImage(str(path), path.stat().st_size)], list(detectors))
-    outcome = execute(task, detectors, shared=share(detectors.values()))
+    outcome = execute(task, detectors, shared=SharedWork(detectors.values()))
     assert outcome.predictions["first"] == outcome.predictions["second"]
     assert all(0.2 <= seconds < 5 for seconds in outcome.seconds.values())

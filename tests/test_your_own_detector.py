@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 import fdr_bench
-from fdr_bench.engines.shared import share
+from fdr_bench.engines.shared import SharedWork
 from fdr_bench.plugins import load_file
 from fdr_bench.scaffold import new_detector
 from fdr_bench.selftest import run_selftest
@@ -61,6 +61,6 @@ def test_detectors_that_share_as_on_the_page_compute_once():
     images = [Image.new("RGB", (4, 4), (level, level, level)) for level in (51, 102)]
     one, other = Bright(), Bright()
     assert [each.score for each in one.predict(images)] == [0.2, 0.4]
-    share([one, other])
+    SharedWork([one, other])
     assert one.predict(images) == other.predict(images)
     assert made == [2, 2]

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fdr_bench import families, plugins
 from fdr_bench.engines import Model, Outcome, Seen, Task
-from fdr_bench.engines.shared import SharedWork, share
+from fdr_bench.engines.shared import SharedWork
 from fdr_bench.errors import FDRBenchError, ImageError, RunError, RunStopped
 from fdr_bench.families import Failure, KeepsAnswers
 from fdr_bench.images import decode
@@ -272,16 +272,17 @@ def _work(task: Task) -> Outcome:
 def _load_all(models: Sequence[Model], threads: int) -> _Loaded:
     detectors: dict[str, Detector] = {}
     problems: dict[str, str] = {}
+    shared = SharedWork()
     for model in models:
         try:
-            detectors[model.label] = load(model)
+            detector = load(model)
+            if not isinstance(detector, KeepsAnswers):  # which several threads may ask at a time
+                shared.invite(detector)
+            detectors[model.label] = detector
         except FDRBenchError as error:
             problems[model.label] = str(error)
         except Exception as error:  # a plugin may raise anything; it must not hide the other models
             problems[model.label] = f"loading it raised {type(error).__name__}: {error}"
     if "torch" in sys.modules:  # a detector that does without it should not pay for its import
         sys.modules["torch"].set_num_threads(threads)
-    # Those that keep their answers may be asked by several threads at a time.
-    return _Loaded(
-        detectors, problems, share(each for each in detectors.values() if not isinstance(each, KeepsAnswers))
-    )
+    return _Loaded(detectors, problems, shared)

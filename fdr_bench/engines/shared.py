@@ -31,13 +31,21 @@ class SharedWork:
     """Results on the images at hand, by what was computed (`key`) and the images that it was computed of.
 
     A key must be equal for two detectors only where both would compute the very same bits. One thread at a time.
+    `detectors` are those that share it from now on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, detectors: Iterable[object] = ()) -> None:
         self._users: Counter[Hashable] = Counter()
         self._kept: dict[tuple[Hashable, tuple[int, ...]], _Kept] = {}
         self._bytes = 0
         self._saved = 0.0
+        for detector in detectors:
+            self.invite(detector)
+
+    def invite(self, detector: object) -> None:
+        """Let a detector share in, if it is of the kind that does."""
+        if isinstance(detector, SharesWork):
+            detector.share(self)
 
     def expect(self, key: Hashable) -> None:
         """Count one detector that will ask for `key`; nothing is kept of what only one asks for."""
@@ -85,12 +93,3 @@ class SharesWork(Protocol):
 
     def share(self, work: SharedWork) -> None:
         """Say by `work.expect` what is computed of images, and from then on compute it through `work.once`."""
-
-
-def share(detectors: Iterable[object]) -> SharedWork:
-    """Return what these detectors share from now on."""
-    work = SharedWork()
-    for detector in detectors:
-        if isinstance(detector, SharesWork):
-            detector.share(work)
-    return work

@@ -20,7 +20,7 @@ from baselines.univfd import UnivFD
 from fdr_bench.data.files import FileImage
 from fdr_bench.engines import Model, Task, local
 from fdr_bench.engines.local import InProcess, execute
-from fdr_bench.engines.shared import share
+from fdr_bench.engines.shared import SharedWork
 from fdr_bench.types import Prediction, Resize, View
 from fdr_bench.weights import packaged_path, resolve_preset
 from tests.baselines.made import picture
@@ -67,7 +67,7 @@ def apart(detectors: Detectors, images: Sequence[FileImage]) -> Rows:
 
 
 def together(detectors: Detectors, images: Sequence[FileImage]) -> Rows:
-    return execute(Task(images, list(detectors)), detectors, shared=share(detectors.values())).predictions
+    return execute(Task(images, list(detectors)), detectors, shared=SharedWork(detectors.values())).predictions
 
 
 def scores(row: Sequence[Prediction | str]) -> list[float | None]:
@@ -111,7 +111,7 @@ def paths(factory: type[_torch.TorchDetector]) -> Mapping[str, str]:
 
 
 def test_a_model_that_lacks_a_batch_alone_computes_it_itself(pair: Detectors, files: list[FileImage]) -> None:
-    expected, work = apart(pair, files), share(pair.values())
+    expected, work = apart(pair, files), SharedWork(pair.values())
     with counted_passes() as passes:
         resumed = execute(Task(files, ["clip-zeroshot"]), pair, shared=work).predictions
     assert resumed == {"clip-zeroshot": expected["clip-zeroshot"]}
