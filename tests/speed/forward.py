@@ -115,15 +115,20 @@ def prepared(detector: Detector, images: Sequence[Image.Image]) -> Iterator[tupl
 
 
 def run(models: Sequence[tuple[Model, str]], dataset: Dataset, *, workers: int) -> float:
-    """Time a run of these models, each with the key of its predictions; loading them is left out."""
+    """Time a run of these models, each with the key of its predictions; loading them is left out.
+
+    Raises `RuntimeError` where an image has no answer: the time would tell nothing.
+    """
     watch = Stopwatch()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "run"
         planned = PlannedSet(dataset, [PlannedModel(model, key) for model, key in models], [])
         write_samples(place, dataset)
-        runner.execute(
+        totals = runner.execute(
             place, [planned], batch=BATCH, workers=workers, threads=1, device="cpu", progress=watch, began=time.time()
         )
+    if totals.unloadable or any(totals.failures.values()):
+        raise RuntimeError(f"not all images were scored: {totals.unloadable}, failures {totals.failures}")
     return watch.seconds
 
 
