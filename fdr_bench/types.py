@@ -154,7 +154,7 @@ class View:
 class AnswerView(View):
     """A view that also says how a detector that reasons answers; it goes with any weights of that detector."""
 
-    settings: Mapping[str, str | float] = field(default_factory=dict)
+    settings: Mapping[str, str | float] = field(default_factory=dict, hash=False)
     """By names of the detector's own; what is not named is as usual."""
 
 

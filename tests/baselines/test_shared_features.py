@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from baselines import _torch
-from baselines._clip import small_tower
+from baselines._clip import load_small_clip, small_tower
+from baselines._defake import DeFakeNet
 from baselines.clip_zeroshot import SMALL, ClipZeroShot
 from baselines.cnndetection import CNNDetection
 from baselines.npr import NPR
@@ -184,6 +185,18 @@ def test_backbones_are_equal_by_architecture_values_precision_and_layout() -> No
     other = small_tower(packaged_path(SMALL))
     other.clip.vision_model.config.hidden_act = "gelu"
     assert towers[0].backbone() != other.backbone()
+
+
+def test_a_backbone_is_known_in_whichever_network_it_stands() -> None:
+    clip = load_small_clip(packaged_path(SMALL))
+    vision, text = clip.config.vision_config.to_dict(), clip.config.text_config.to_dict()
+    network = DeFakeNet(vision=vision, text=text, hidden=(8, 4)).eval()
+    network.clip.load_state_dict(clip.state_dict())
+    tower = small_tower(packaged_path(SMALL))
+    assert network.backbone() == tower.backbone()
+    x = torch.randn(3, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(network.features(x), tower(x))
 
 
 def test_equal_views_are_applied_once_an_image(files: list[FileImage], monkeypatch: pytest.MonkeyPatch) -> None:
