@@ -35,7 +35,7 @@ class Backbone:
         """The hash of all the tensors' values, in the order of their names."""
         digest = hashlib.sha256()
         for _, tensor in self:
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     def __eq__(self, other: object) -> bool:
