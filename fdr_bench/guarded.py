@@ -156,7 +156,8 @@ def reference_of(run: Path, *, metrics: Sequence[str] = (), models: Sequence[str
                 )
             cells.append(_cell(measured, model, manifest["models"][model]))
     if absent := sorted(set(models) - {cell.model for cell in cells}):
-        raise ComparisonError(f"{run} has no model {', '.join(absent)}; it has {', '.join(plan.thresholds)}")
+        has = ", ".join(dict.fromkeys(cell.model for cell in cells)) or "none"
+        raise ComparisonError(f"{run} has no predictions of {', '.join(absent)}; it has those of: {has}")
     if not cells:
         raise ComparisonError(f"{run} holds no model's predictions, so it is no reference for anything")
     named = {metric for cell in cells for values in cell.values.values() for metric in values}

@@ -124,12 +124,13 @@ class _Check:
         }
         present = []
         for cell in cells:
-            why = reasons.get((cell.model, None)) or reasons.get((cell.model, dataset))
+            why = reasons.get((cell.model, None), reasons.get((cell.model, dataset)))
             if dataset not in plan.fingerprints:
                 note = f"the run has no such dataset; it has {', '.join(plan.fingerprints) or 'none'}"
             elif cell.model not in plan.thresholds or why is not None:
                 alike = nearest(cell.model, plan.thresholds)
-                note = f"the run skipped this model: {why}" if why else f"the run has no such model.{alike}"
+                skipped = f"the run skipped this model: {why or 'it does not say why'}"
+                note = f"the run has no such model.{alike}" if why is None else skipped
             else:
                 present.append(cell)
                 continue
