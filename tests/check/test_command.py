@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from fdr_bench import regression
+from fdr_bench.check import regression
+from fdr_bench.check.guarded import reference_of
 from fdr_bench.errors import ComparisonError
-from fdr_bench.guarded import reference_of
 from tests.guarded_runs import (
     DATASET,
     MODEL,

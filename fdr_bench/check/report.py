@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree
 
-from fdr_bench.findings import STATUSES, Finding, Flips, Report
+from fdr_bench.check.findings import STATUSES, Finding, Flips, Report
 
 MANY = 20  # rows of one kind that a table or a summary for people holds
 FLIPPED = 10  # samples that a summary names

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from fdr_bench.answered_sets import AnsweredSet, Plan, read_plan
 from fdr_bench.answered_texts import read_references
 from fdr_bench.answers import Answers, contents, read_answers, read_labels
+from fdr_bench.compare.paired import Paired, Sums, paired_detection, paired_reasoning, right_of
 from fdr_bench.errors import ComparisonError, RunError, nearest
 from fdr_bench.metrics import METRICS
 from fdr_bench.metrics.resampling import cells
 from fdr_bench.metrics.sliced import cells_of
 from fdr_bench.metrics.statistics import holm
-from fdr_bench.paired import Paired, Sums, paired_detection, paired_reasoning, right_of
 from fdr_bench.scored_slices import Settings, View
 
 NO_VALIDATION = "no validation run was given"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fdr_bench.cli import cli
-from fdr_bench.comparison import Side, compare
+from fdr_bench.compare.comparison import Side, compare
 from fdr_bench.errors import ComparisonError
 from fdr_bench.metrics.statistics import holm, paired_bootstrap
 from fdr_bench.scored_slices import Settings

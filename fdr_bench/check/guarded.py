@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from fdr_bench.answered_sets import AnsweredSet, Plan, read_plan, read_set
 from fdr_bench.answered_texts import read_references
 from fdr_bench.answers import Answers, Labels, read_labels
+from fdr_bench.check.reference import Cell, GuardedSet, GuardedSums, Reference, Value
+from fdr_bench.compare.paired import Sums
 from fdr_bench.errors import ComparisonError
 from fdr_bench.metrics import METRICS
 from fdr_bench.metrics.sliced import Cells, cells_of
 from fdr_bench.metrics.text_metrics import TEXT_METRICS
-from fdr_bench.paired import Sums
-from fdr_bench.reference import Cell, GuardedSet, GuardedSums, Reference, Value
 from fdr_bench.scored_slices import View, macro_scores, slice_scores
 from fdr_bench.store import Row, read_manifest
 from fdr_bench.types import Score
