@@ -1,7 +1,8 @@
 """Vision-language models by short names: where they are published, their licence, and which of them run here.
 
-The hub's revisions are not pinned: none could be verified where this was written. Where a checkpoint runs on its
-authors' code only, its entry names the nearest model that transformers' own classes load.
+The hub's revisions are not pinned: none could be verified where this was written. Ids and licences are those of the
+hub's pages and the authors' repositories. Where a checkpoint runs on its authors' code only, its entry names the
+nearest model that transformers' own classes load. The oldest transformers that this package installs with has them all.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ ENTRIES: Mapping[str, Entry] = {
     "internvl2.5-8b": Entry(
         hub="OpenGVLab/InternVL2_5-8B",
         title="InternVL2.5-8B",
-        paper="Chen et al., Expanding Performance Boundaries of Open-Source Multimodal Models, arXiv 2412.05271",
+        paper="Chen et al., Expanding Performance Boundaries of Open-Source Multimodal Models with Model, Data, and "
+        "Test-Time Scaling, arXiv 2412.05271",
         licence="MIT (InternLM2.5's licence for its language model)",
         kind="internvl_chat",
         native="internvl3-8b",
@@ -74,8 +76,9 @@ ENTRIES: Mapping[str, Entry] = {
     "deepseek-vl2": Entry(
         hub="deepseek-ai/deepseek-vl2",
         title="DeepSeek-VL2",
-        paper="Wu et al., DeepSeek-VL2: Mixture-of-Experts Vision-Language Models, arXiv 2412.10302",
-        licence="DeepSeek model licence",
+        paper="Wu et al., DeepSeek-VL2: Mixture-of-Experts Vision-Language Models for Advanced Multimodal "
+        "Understanding, arXiv 2412.10302",
+        licence="DeepSeek model licence (its code: MIT)",
         kind="deepseek_vl_v2",
         native="deepseek-vl-7b",
         note=_TABLE_III + "Runs on its authors' code",
@@ -83,28 +86,30 @@ ENTRIES: Mapping[str, Entry] = {
     "qwen3-vl-8b": Entry(
         hub="Qwen/Qwen3-VL-8B-Instruct",
         title="Qwen3-VL-8B",
-        paper="Qwen Team, Qwen3-VL Technical Report, 2025",
+        paper="Qwen Team, Qwen3-VL Technical Report, arXiv 2511.21631",
         licence="Apache-2.0",
         kind="qwen3_vl",
     ),
     "qwen3.5-27b": Entry(
         hub="Qwen/Qwen3.5-27B",
         title="Qwen3.5-27B",
-        paper="none known here: see the model's own card",
-        licence="not known here: see the model's own card",
+        paper="none: Qwen Team's announcement of February 2026",
+        licence="Apache-2.0",
         kind="qwen3_5",
     ),
     "internvl3-8b": Entry(
         hub="OpenGVLab/InternVL3-8B-hf",
         title="InternVL3-8B",
-        paper="Zhu et al., InternVL3, arXiv 2504.10479",
-        licence="Apache-2.0",
+        paper="Zhu et al., InternVL3: Exploring Advanced Training and Test-Time Recipes for Open-Source Multimodal "
+        "Models, arXiv 2504.10479",
+        licence="Qwen licence (so the hub's page of this conversion; that of InternVL3-8B says Apache-2.0)",
         kind="internvl",
     ),
     "glm-4.1v-9b": Entry(
         hub="zai-org/GLM-4.1V-9B-Thinking",
         title="GLM-4.1V-9B-Thinking",
-        paper="GLM-V Team, GLM-4.1V-Thinking, arXiv 2507.01006",
+        paper="GLM-V Team, GLM-4.1V-Thinking: Towards Versatile Multimodal Reasoning with Scalable Reinforcement "
+        "Learning, arXiv 2507.01006",
         licence="MIT",
         kind="glm4v",
         note="It thinks before it answers: use a prompt that lets it write, and --option max-tokens=4096",
@@ -134,7 +139,7 @@ ENTRIES: Mapping[str, Entry] = {
         hub="HuggingFaceM4/Idefics3-8B-Llama3",
         title="Idefics3-8B",
         paper="Laurençon et al., Building and better understanding vision-language models, arXiv 2408.12637",
-        licence="Apache-2.0 (Llama 3's licence for its language model)",
+        licence="Apache-2.0 (Llama 3.1's licence for its language model)",
         kind="idefics3",
     ),
     "idefics2-8b": Entry(

@@ -32,7 +32,7 @@ OFFICIAL = Weights(
     licence="MIT",
     manual=(
         "Open the README of https://github.com/shilinyan99/AIDE (commit 6725b71), follow its link to the Google Drive "
-        "folder with the authors' checkpoints, and download the one trained on ProGAN"
+        "folder with the authors' checkpoints, and download progan_train.pth, the one trained on ProGAN"
     ),
 )
 

@@ -49,7 +49,12 @@ class C2PCLIP(TorchDetector):
                 views={"resize224": RESIZE_224},
                 trained_on=TrainedOn(dataset="ForenSynths (ProGAN)", generators=("progan",)),
                 parameters=303_966_977,
-                note="users report lower figures on diffusion images than the paper's with the released file",
+                note=(
+                    "what the released file was trained on is not verified: the authors do not say (issue 3 of their "
+                    "repository asks). ProGAN is the paper's training for the test set that inference.py names; with "
+                    "the file, users measure 91 to 100 % on its GANs and far less than the paper on its diffusion "
+                    "models (issue 7)"
+                ),
             ),
         },
     )

@@ -103,7 +103,8 @@ class DeFake(TorchDetector):
                 parameters=151_933_955,
                 note=(
                     "the detector's parameters; BLIP, which writes the captions one image at a time, has 224 million "
-                    "more. Captions too long for CLIP are cut, where the authors' code stops"
+                    "more. Captions too long for CLIP are cut, where the authors' code stops. The training set is "
+                    "the paper's; that the released files saw no other is not verified, as the authors do not say"
                 ),
             ),
         },

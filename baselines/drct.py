@@ -25,7 +25,11 @@ VIEWS: Mapping[str, View] = {"crop224": CROP_224, "longest224": LONGEST_224}
 SIZES: Mapping[str, Mapping[str, object]] = {"official": {}, "official-clip": {"backbone": "clip"}}
 PRESET_OF: Mapping[str, str] = {"convnext": "official", "clip": "official-clip"}
 
-SD14 = TrainedOn(dataset="DRCT-2M (MS COCO and SD v1.4, with reconstructions)", generators=("stable-diffusion-v1.4",))
+# The reconstructions are labelled fake too: SD v1 inpainting redraws the reals and the fakes.
+SD14 = TrainedOn(
+    dataset="DRCT-2M (MS COCO and SD v1.4, with reconstructions)",
+    generators=("stable-diffusion-v1.4", "stable-diffusion-inpainting"),
+)
 NOTE = (
     "crop224 is what all published commands use (--is_crop), longest224 the code's other path; "
     "the authors' zip also holds files trained on SD v2 and on GenImage, which load as well"
@@ -50,7 +54,8 @@ class DRCT(TorchDetector):
     card: ClassVar[DetectorCard] = DetectorCard(
         name="drct",
         title="DRCT",
-        paper="Chen et al., DRCT: Diffusion Reconstruction Contrastive Training, ICML 2024",
+        paper="Chen et al., DRCT: Diffusion Reconstruction Contrastive Training towards Universal Detection of "
+        "Diffusion Generated Images, ICML 2024",
         licence="none stated (the authors' weights; fetched by the user)",
         repository="beibuwandeluori/DRCT",
         commit="01aa7d0b6de903cf3208801f8f6b469edffbc762",

@@ -35,20 +35,25 @@ SIZES: Mapping[str, Mapping[str, object]] = {
 }
 
 OFFICIAL = Weights(
-    filename="effort-genimage.pth",
+    filename="effort_clip_L14_trainOn_sdv14.pth",
+    # Recorded by users of the README's link, independently of each other; the authors publish no checksum.
+    sha256="7c32ceb4e66d303050e8fc5dc7543fa347693fb4ee6b5df4d6eaf9f6a92fb813",
+    bytes=1_213_769_519,
     licence="CC BY-NC 4.0 (non-commercial; the authors' repository)",
     manual=(
         "The README of https://github.com/YZY-stack/Effort-AIGI-Detection (commit 96f5dea) links three checkpoints of "
-        "'CLIP-L14+Effort' on Google Drive; fetch the one trained on GenImage (sdv1.4) and save it under this name"
+        "'CLIP-L14 + our Effort' on Google Drive, for FaceForensics++, GenImage and Chameleon; the one trained on "
+        "GenImage (sdv1.4) is effort_clip_L14_trainOn_sdv14.pth (1.2 GB)"
     ),
 )
 UNIVFD = Weights(
     filename="effort_clip_L14_trainOn_UniversalFakeDetect.pth",
     licence="CC BY-NC 4.0 (non-commercial; the authors' repository)",
     manual=(
-        "The authors link no file of this layout; issue 14 of https://github.com/YZY-stack/Effort-AIGI-Detection names "
-        "effort_clip_L14_trainOn_UniversalFakeDetect.pth: ask them for it, or train it with the repository's folder "
-        "UniversalFakeDetect_Benchmark (commit 96f5dea; its best file there was model_iters_18000)"
+        "The authors link no file of this layout; issue 14 of https://github.com/YZY-stack/Effort-AIGI-Detection shows "
+        "that a user had effort_clip_L14_trainOn_UniversalFakeDetect.pth: ask the authors for it, or train it with "
+        "the repository's folder UniversalFakeDetect_Benchmark (commit 96f5dea; its best file there was "
+        "model_iters_18000)"
     ),
 )
 
@@ -67,7 +72,7 @@ class Effort(TorchDetector):
             "official": Preset(
                 weights=(OFFICIAL,),
                 views={"linear224": LINEAR_224, "cubic224": CUBIC_224},
-                trained_on=TrainedOn(dataset="GenImage", generators=("stable-diffusion-1.4",)),
+                trained_on=TrainedOn(dataset="GenImage", generators=("stable-diffusion-v1.4",)),
                 parameters=303_378_530,
                 note=(
                     "linear224 is the setting of the authors' demo, cubic224 that of the benchmark's loader; their "

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 RELEASED = Weights(
     filename="fakeshield-v1-22b/",
-    licence="see the authors' repository; LLaVA-1.5's Llama 2 Community License",
+    licence="Apache-2.0 (the authors' repository); LLaVA-1.5's Llama 2 Community License",
     manual=(
         "Download the first stage of zhipeixu/fakeshield-v1-22b (26 GB): hf download zhipeixu/fakeshield-v1-22b "
         "--include 'DTE-FDM/*' DTG.pth --local-dir FOLDER; and put the file DTE-FDM/llava/serve/cli.py of the "
@@ -43,7 +43,7 @@ class FakeShield:
         title="FakeShield",
         paper="Xu et al., FakeShield: Explainable Image Forgery Detection and Localization via Multi-modal Large "
         "Language Models, ICLR 2025",
-        licence="see the authors' repository; LLaVA-1.5's Llama 2 Community License",
+        licence="Apache-2.0 (the authors' repository); LLaVA-1.5's Llama 2 Community License",
         repository="zhipeixu/FakeShield",
         commit="de40a5f7d77a8e5ac21bd77f00b78fd77a72f0d5",
         reasons=True,
@@ -54,7 +54,10 @@ class FakeShield:
                     name: AnswerView(steps=(Resize(336, "bicubic"), CenterCrop(336)), **CLIP, settings=settings)
                     for name, settings in WAYS.items()
                 },
-                trained_on=TrainedOn(dataset="MMTD-Set (Photoshop, DeepFake and AIGC inpainting)"),
+                trained_on=TrainedOn(
+                    dataset="MMTD-Set (CASIA v2, Fantastic Reality, FaceApp of DFFD, SD inpainting of MS COCO)",
+                    generators=("faceapp", "stable-diffusion-inpainting"),
+                ),
                 note=(
                     "Views: greedy; sampled at T = 0.2, as the released code; no-tag, without the sentence that every "
                     "image is suspected of tampering. P(fake) is that of 'been' against 'not' behind 'The picture "

@@ -23,8 +23,9 @@ OFFICIAL = Weights(
     filename="fatformer_4class_ckpt.pth",
     licence="Apache-2.0",
     manual=(
-        "The README of https://github.com/Michel-liu/FatFormer (commit febc24c) links to the checkpoint of the 4-class "
-        "setting at a file share: download it in a browser. It holds the whole detector, CLIP ViT-L/14 included"
+        "The README of https://github.com/Michel-liu/FatFormer (commit febc24c) links fatformer_4class_ckpt.pth, the "
+        "checkpoint of the 4-class setting, on Baidu, OneDrive and Google Drive: download it in a browser (2.0 GB). It "
+        "holds the whole detector, CLIP ViT-L/14 included"
     ),
 )
 

@@ -28,12 +28,12 @@ GRADIENT_256 = View(steps=(Resize((256, 256)),), mean=HALF, std=HALF)
 SIZES: Mapping[str, Mapping[str, object]] = {"official": {}}
 
 CLASSIFIER = Weights(
-    filename="LGrad-4class.pth",
+    filename="LGrad-4class-Trainon-Progan_car_cat_chair_horse.pth",
     licence="none stated by the authors",
     manual=(
-        "The README of https://github.com/chuangchuangtan/LGrad (commit 7cb5973) links the authors' classifiers on a "
-        "file share, trained on gradients of 1, 2 or 4 classes of ProGAN images; take the 4-class one of the PyTorch "
-        "path and call it LGrad-4class.pth"
+        "The README of https://github.com/chuangchuangtan/LGrad (commit 7cb5973) links a Google Drive folder with the "
+        "authors' classifiers, trained on gradients of 1, 2 or 4 classes of ProGAN images; take "
+        "LGrad-4class-Trainon-Progan_car_cat_chair_horse.pth"
     ),
 )
 DISCRIMINATOR = Weights(
@@ -42,7 +42,8 @@ DISCRIMINATOR = Weights(
     licence="CC BY-NC 4.0 (NVIDIA StyleGAN)",
     manual=(
         "karras2019stylegan-bedrooms-256x256_discriminator.pth is NVIDIA's StyleGAN discriminator, converted to "
-        "PyTorch; the README of https://github.com/chuangchuangtan/LGrad (commit 7cb5973) says where it is"
+        "PyTorch by the authors; img2gad_pytorch/README.md in https://github.com/chuangchuangtan/LGrad (commit "
+        "7cb5973) has the command that downloads it"
     ),
 )
 
@@ -64,7 +65,11 @@ class LGrad(TorchDetector):
                 views={"grad256": GRADIENT_256},
                 trained_on=TrainedOn(dataset="ForenSynths (car, cat, chair, horse)", generators=("progan",)),
                 parameters=46_562_434,
-                note="the view is the discriminator's; the ResNet-50 sees its gradient, an 8-bit picture of 256 px",
+                note=(
+                    "the view is the discriminator's; the ResNet-50 sees its gradient, an 8-bit picture of 256 px. "
+                    "Whether the classifier learnt from gradients of the TensorFlow discriminator, the paper's, or of "
+                    "its conversion used here is not verified: the authors do not say"
+                ),
             ),
         },
     )

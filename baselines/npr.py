@@ -48,7 +48,8 @@ class NPR(TorchDetector):
     card: ClassVar[DetectorCard] = DetectorCard(
         name="npr",
         title="NPR",
-        paper="Tan et al., Rethinking the Up-Sampling Operations in CNN-based Generative Network, CVPR 2024",
+        paper="Tan et al., Rethinking the Up-Sampling Operations in CNN-based Generative Network for Generalizable "
+        "Deepfake Detection, CVPR 2024",
         licence="none stated (the authors' weights; fetched by the user)",
         repository="chuangchuangtan/NPR-DeepfakeDetection",
         commit="73cde1ced21291bfb504a2add2b53fbe99c4f433",

@@ -15,8 +15,8 @@ from fdr_bench.cli_options import PATH
 from fdr_bench.errors import FDRBenchError, UsageError
 
 if TYPE_CHECKING:
-    from fdr_bench.findings import Report
-    from fdr_bench.regression import Options
+    from fdr_bench.check.findings import Report
+    from fdr_bench.check.options import Options
 
 WRONG_USAGE, NOT_COMPARED = 3, 2
 
@@ -40,8 +40,8 @@ def compare(first: str, second: str, resamples: int, level: float, seed: int, fl
       fdr-bench compare runs/monday::npr@scenes runs/monday::cnndetection@scenes --json
     """
     from fdr_bench import terminal
-    from fdr_bench.comparison import Side, compare
-    from fdr_bench.comparison_report import as_plain, comparison_tables
+    from fdr_bench.compare.comparison import Side, compare
+    from fdr_bench.compare.report import as_plain, comparison_tables
     from fdr_bench.packing import opened
     from fdr_bench.scored_slices import Settings
 
@@ -155,8 +155,8 @@ def check(
       fdr-bench check runs/branch --reference reference.json
       fdr-bench check runs/branch --reference reference.json --tolerance 0.02 --tolerance ap=0.005 --junit check.xml
     """
-    from fdr_bench.findings import Tolerances
-    from fdr_bench.regression import Options
+    from fdr_bench.check.findings import Tolerances
+    from fdr_bench.check.options import Options
     from fdr_bench.scored_slices import Settings
 
     asked = Options(
@@ -189,9 +189,9 @@ def check(
 def _check(
     run: Path, reference: Path, asked: Options, update: bool, outputs: tuple[Path | None, Path | None], as_json: bool
 ) -> int:
+    from fdr_bench.check.reference import read_reference
+    from fdr_bench.check.regression import check
     from fdr_bench.packing import opened
-    from fdr_bench.reference import read_reference
-    from fdr_bench.regression import check
 
     if not run.exists():
         raise UsageError(f"there is no run at {run}")
@@ -209,37 +209,38 @@ def _check(
 
 
 def _write(report: Report, junit: Path | None, markdown: Path | None) -> None:
-    from fdr_bench import regression_report
+    from fdr_bench.check import report as written
 
     if junit is not None:
         junit.parent.mkdir(parents=True, exist_ok=True)
-        junit.write_bytes(regression_report.junit(report))
+        junit.write_bytes(written.junit(report))
     if markdown is not None:
         markdown.parent.mkdir(parents=True, exist_ok=True)
         with open(markdown, "a", encoding="utf-8") as file:
-            file.write(regression_report.markdown(report))
+            file.write(written.markdown(report))
 
 
 def _print(report: Report, as_json: bool) -> None:
-    from fdr_bench import regression_report, terminal
+    from fdr_bench import terminal
+    from fdr_bench.check import report as written
 
     if as_json:
-        terminal.print_json(regression_report.as_json(report))
+        terminal.print_json(written.as_json(report))
         return
-    terminal.print_table(regression_report.COLUMNS, regression_report.rows(report))
+    terminal.print_table(written.COLUMNS, written.rows(report))
     for flips in report.flips:
         if flips.now_wrong or flips.now_right:
-            click.echo(terminal.plain(regression_report.turned(flips)))
+            click.echo(terminal.plain(written.turned(flips)))
     for note in report.notes:
         click.echo(terminal.plain(f"note: {note}"))
-    click.echo(terminal.plain(regression_report.headline(report)))
+    click.echo(terminal.plain(written.headline(report)))
 
 
 def _update(folder: Path, path: Path, asked: Options, as_json: bool) -> int:
     from fdr_bench import terminal
-    from fdr_bench.guarded import reference_of
+    from fdr_bench.check.guarded import reference_of
+    from fdr_bench.check.reference import write_reference
     from fdr_bench.metrics import METRICS
-    from fdr_bench.reference import write_reference
 
     reference = reference_of(folder, metrics=asked.metrics, models=asked.models)
     write_reference(path, reference)

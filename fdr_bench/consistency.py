@@ -47,8 +47,14 @@ def _questions(models: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str, 
     """Return the labels of each (detector, prompt, polarity): one, and one more for each repeat."""
     found: dict[tuple[str, str, str], list[str]] = {}
     for label, entry in models.items():
-        if "prompt_sha256" in entry.get("settings", {}):
-            key = (entry["detector"], entry["preset"], _REPEAT.sub("", entry["view"]))
+        if "prompt_sha256" in (entry.get("settings") or {}):
+            try:
+                key = (str(entry["detector"]), str(entry["preset"]), _REPEAT.sub("", entry["view"]))
+            except (KeyError, TypeError):
+                raise RunError(
+                    f"the run's plan does not say which detector, prompt and view {label} is. Restore run.json, or run "
+                    "anew."
+                ) from None
             found.setdefault(key, []).append(label)
     return found
 

@@ -16,11 +16,11 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 
 from fdr_bench.answered_sets import read_plan
-from fdr_bench.errors import RunError
+from fdr_bench.errors import RunError, UsageError
 from fdr_bench.store import read_json, read_manifest, read_rows, refuse_newer
 
 FORMAT = "fdr-bench run"
@@ -39,9 +39,11 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSErro
 def pack(run: Path, out: Path, *, images: bool = False) -> Path:
     """Write a finished, scored run as `out` and return it; with `images` also the files that it evaluated.
 
-    Raises `RunError` where the run is unfinished or not scored, and with `images` where its data is not here
-    or is not what the run saw.
+    Raises `RunError` where the run is unfinished or not scored, where a name in it is one that `unpack` would refuse,
+    and with `images` where its data is not here or is not what the run saw; `UsageError` where `out` is a folder.
     """
+    if out.is_dir():
+        raise UsageError(f"{out} is a folder; name the file to write, such as {out / (run.resolve().name + '.zip')}")
     manifest = read_manifest(run)
     if manifest.get("unfinished"):
         raise RunError(f"{run} is not finished; finish it first: fdr-bench resume {run}")
@@ -49,6 +51,11 @@ def pack(run: Path, out: Path, *, images: bool = False) -> Path:
         raise RunError(f"{run} has no scores.json; run 'fdr-bench score {run}' first")
     read_plan(run)  # refuses names that are not those of folders
     names = sorted(path.relative_to(run).as_posix() for path in _files(run, manifest))
+    if refused := [name for name in names if not _plain(name)]:
+        raise RunError(
+            f"{run}: {refused[0]!r} has a part that no packed run may have: one with ':' or a backslash, or with a dot "
+            "or a space at an end. Name the model or dataset otherwise, and run anew."
+        )
     temporary = out.with_name(f".{out.name}.tmp")
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -183,12 +190,15 @@ def _take(archive: zipfile.ZipFile, inside: Path, path: Path, largest: int) -> d
 
 def _refuse_name(entry: zipfile.ZipInfo, path: Path) -> None:
     name = entry.filename
-    words = PurePosixPath(name).parts
     kind = stat.S_IFMT(entry.external_attr >> 16)
     regular = kind in (0, stat.S_IFREG) and not entry.is_dir()
-    plain = _NAMES.fullmatch(name) is not None and not {".", ".."} & set(words) and "//" not in name
-    if not (regular and plain) or name != entry.orig_filename or any(word.strip(" .") != word for word in words):
+    if not (regular and _plain(name)) or name != entry.orig_filename:
         raise RunError(f"{path}: {name!r} is no file of a run. It was not made by 'fdr-bench pack'; nothing was kept")
+
+
+def _plain(name: str) -> bool:
+    """Say whether a name is that of a run's file, and one file on every system ("a." and "a" are not everywhere)."""
+    return _NAMES.fullmatch(name) is not None and all(word.strip(" .") == word for word in name.split("/"))
 
 
 def _copy(source: IO[bytes], file: IO[bytes], left: int) -> tuple[str, int]:

@@ -163,11 +163,11 @@ def _level(family: Family, text: str) -> float:
             f"Examples: {family.name}, {family.name}:{family.levels[0]:g}..{family.levels[-1]:g}, "
             f"{family.name}:{family.levels[0]:g},{family.levels[1]:g}"
         )
-    return level
+    return float(f"{level:g}")  # as the set is called, or two sets could have one name
 
 
 def perturb(image: Image.Image, perturbation: Perturbation, id: str) -> bytes:
-    """Return the encoded file of a perturbed RGB image: JPEG or WebP where that is the perturbation, else PNG.
+    """Return the encoded file of a perturbed RGB image: JPEG of "jpeg" and "social", WebP of "webp", else PNG.
 
     Sides stay at least 1 pixel. Equal arguments give equal bytes under one version of Pillow.
     """

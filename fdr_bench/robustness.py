@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fdr_bench.answered_sets import Plan, read_plan, read_set
+from fdr_bench.answered_sets import AnsweredSet, Plan, read_plan, read_set
+from fdr_bench.answers import read_labels
 from fdr_bench.data.perturbed import ALIGNED
 from fdr_bench.errors import RunError, UsageError
 from fdr_bench.metrics.statistics import mcnemar
@@ -34,7 +35,8 @@ def robustness(run: Path, *, metric: str = "acc") -> tuple[list[Row], list[Row]]
     A curve is a row {model, dataset, family, metric, points, area, reason}; its points {level, strength, value, n,
     n_missing} begin with the unchanged images (level None, strength 0). The area is that under straight lines between
     the points, over the strength and divided by the largest: the mean of the metric along the way. None, with a reason,
-    where a point has no value. Raises `RunError` where the run has neither, `UsageError` for another metric.
+    where a point has no value or none has a strength. Raises `RunError` where the run has neither, or an aligned set
+    is not of its base's samples; `UsageError` for another metric.
     """
     if metric not in METRICS:
         raise UsageError(f"robustness is told of {', '.join(METRICS)}, not of '{metric}'")
@@ -70,9 +72,11 @@ def changed_sets(names: Iterable[str]) -> list[Changed]:
             found.append(Changed(name, base, None))
         elif family in FAMILIES:
             try:
-                found.append(Changed(name, base, Perturbation(family, float(level))))
+                number = float(level)
             except ValueError:
                 continue
+            if FAMILIES[family].low <= number <= FAMILIES[family].high:
+                found.append(Changed(name, base, Perturbation(family, number)))
     return found
 
 
@@ -89,6 +93,8 @@ def _curve(scores: Scores, model: str, base: str, family: str, metric: str, step
     if without:
         level = "the unchanged images" if without[0]["level"] is None else f"{family} {without[0]['level']:g}"
         reason = f"{metric} at {level}: {without[0]['reason']}"
+    elif area is None:
+        reason = "the only level does nothing, so there is no way to take the mean along"
     row = {"model": model, "dataset": base, "family": family, "metric": metric, "points": points}
     return {**row, "area": area, "reason": reason}
 
@@ -118,6 +124,11 @@ def _aligned(run: Path, plan: Plan, changed: Changed) -> list[Row]:
         if plan.skipped & {(model, None), (model, changed.base), (model, changed.dataset)}:
             continue
         own, one = (read_set(run, plan, name, [model]) for name in (changed.base, changed.dataset))
+        if _samples(own) != _samples(one):
+            raise RunError(
+                f"{run}: {changed.dataset} has other samples than {changed.base}, so that no image has a pair. "
+                "Run both anew."
+            )
         before, after = own.answers[model], one.answers[model]
         both: NDArray[np.bool_] = before.answered & after.answered
         right = [(answers.called(threshold) == this.fake)[both] for answers, this in ((before, own), (after, one))]
@@ -129,3 +140,8 @@ def _aligned(run: Path, plan: Plan, changed: Changed) -> list[Row]:
             row |= {"original": first, "in_one_format": second, "difference": second - first, "p": p}
         rows.append({**row, "n": int(both.sum()), "n_missing": int((~both).sum())})
     return rows
+
+
+def _samples(this: AnsweredSet) -> list[tuple[str, bool]]:
+    ids = read_labels(this.samples).ids.take(this.order).to_pylist()
+    return list(zip(ids, this.fake.tolist(), strict=True))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -129,6 +130,16 @@ def make_run(
     if finished:
         _write_json(root / "run.json", _manifest(root.name, spec, failed, n * len(datasets)))
     return root
+
+
+def renamed(run: Path, target: Path, model: str, name: str) -> Path:
+    """Copy a run, one model called otherwise."""
+    shutil.copytree(run, target)
+    (target / model).rename(target / name)
+    for path in target.glob("*.json"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace(json.dumps(model), json.dumps(name)), encoding="utf-8")
+    return target
 
 
 def digest(name: str) -> str:

@@ -157,6 +157,7 @@ def link(name):
         "/etc/cron.d/job",
         "datasets/../../samples.jsonl",
         "datasets/../samples.jsonl",
+        "datasets/./samples.jsonl",
         "../datasets/predictions.jsonl",
         "datasets\\..\\..\\samples.jsonl",
         "C:/x/predictions.jsonl",

@@ -16,7 +16,9 @@ from fdr_bench.data.perturbed import Alignment, parse_alignment, perturbed_set
 from fdr_bench.errors import RunError, UsageError
 from fdr_bench.perturbations import FAMILIES, Perturbation, _normal, parse, perturb
 from fdr_bench.robustness import changed_sets, curve_area, robustness
+from fdr_bench.scoring import score_run
 from fdr_bench.store import read_json, read_rows
+from tests.runs import make_run, read_lines, write_lines
 from tests.served_server import numbered_folders
 
 # Pixels are (4 x, 6 y, a checkerboard): each tells its place, and any smoothing shows.
@@ -126,7 +128,7 @@ def test_an_area_is_the_mean_height_under_the_lines():
 
 
 def test_sets_are_told_by_their_names():
-    names = ["a", "a~jpeg-50", "a~aligned-png", "b~jpeg-50", "a~photos", "a~jpeg-x"]
+    names = ["a", "a~jpeg-50", "a~aligned-png", "b~jpeg-50", "a~photos", "a~jpeg-x", "a~jpeg-nan", "a~blur-inf"]
     found = changed_sets(names)
     assert [(each.dataset, each.perturbation) for each in found] == [
         ("a~jpeg-50", Perturbation("jpeg", 50)),
@@ -161,6 +163,31 @@ def test_a_run_over_perturbed_sets_gives_curves_and_a_paired_comparison(tmp_path
     assert fdr_bench("resume", run).return_value == 0
     with pytest.raises(UsageError, match="not of 'f1'"):
         robustness(run, metric="f1")
+
+
+def test_levels_that_would_be_called_alike_are_one():
+    (one,) = parse(["blur:0.50000001,0.5"])
+    assert one == Perturbation("blur", 0.5)
+    (other,) = parse(["blur:0.123456789"])
+    assert float(other.label.partition("-")[2]) == other.level  # so that a curve has the level that was used
+
+
+def test_a_curve_whose_only_level_does_nothing_says_so(tmp_path):
+    run = make_run(tmp_path / "run", 20, models=("constant",), datasets=("a", "a~jpeg-100"))
+    score_run(run, resamples=0)
+    ((curve,), _) = robustness(run)
+    assert curve["area"] is None and "does nothing" in curve["reason"]
+
+
+def test_an_aligned_set_of_other_samples_is_no_pair(tmp_path):
+    run = make_run(tmp_path / "run", 20, models=("constant",), datasets=("a", "a~aligned-png"))
+    path = run / "datasets" / "a~aligned-png" / "samples.jsonl"
+    write_lines(path, read_lines(path)[:-1])
+    for place in run.glob("*/a~aligned-png/predictions.jsonl"):
+        write_lines(place, read_lines(place)[:-1])
+    score_run(run, resamples=0)
+    with pytest.raises(RunError, match="has other samples than a"):
+        robustness(run)
 
 
 def test_a_run_without_perturbed_sets_says_how_to_get_them(tmp_path):

@@ -110,7 +110,10 @@ def judge_run(
         ]
         write_json(folder / RECORD, {**_identity(judge), "usage": used, "cells": [*earlier, *rows]})
     if stopped is not None:
-        raise RunStopped(f"{stopped}\nWhat was answered is marked; the same command goes on from there.")
+        raise RunStopped(
+            f"{stopped}\nWhat was answered is marked; the same command goes on from there, with a larger budget where "
+            "that is what stopped it."
+        )
     return Judged(folder, rows, used)
 
 
@@ -118,7 +121,8 @@ def _cells(run: Path, plan: Plan, judge: Judge, models: Sequence[str], limit: in
     for model in models:
         if model not in plan.thresholds:
             raise UsageError(f"the run has no model '{model}'.{nearest(model, plan.thresholds)}")
-    cells, with_texts = [], set()
+    cells: list[Cell] = []
+    with_texts: set[str] = set()
     for dataset in plan.fingerprints:
         present = [name for name in plan.thresholds if not plan.skipped & {(name, None), (name, dataset)}]
         present = [name for name in present if not models or name in models]
@@ -126,8 +130,9 @@ def _cells(run: Path, plan: Plan, judge: Judge, models: Sequence[str], limit: in
             continue
         this = read_set(run, plan, dataset, present)
         for model in present:
-            if this.answers[model].reasoning is not None or model in plan.reasoning or models:
-                with_texts.add(model)
+            gives = this.answers[model].reasoning is not None
+            with_texts |= {model} if gives else set()
+            if gives or model in plan.reasoning or models:
                 cells.append(_cell(this, plan, judge, model, limit))
     cells = [cell for cell in cells if any(each.messages for each in cell.wanted)]
     if not cells:

@@ -74,7 +74,8 @@ def judged_terms(
         )
         marked = relevant & texts.usable & current
         lacked = np.array([row is not None and row.get("problem") == NO_TEXT for row in mine], dtype=np.bool_)
-        strict = marked | (relevant & texts.reached & ~texts.usable & lacked)
+        empty = np.array([not text.strip() for text in texts.written], dtype=np.bool_)
+        strict = marked | (relevant & texts.reached & empty & lacked)
         for criterion in judge.rubric.criteria:
             name = metric_name(criterion, judge.label)
             values = np.array(

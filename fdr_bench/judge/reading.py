@@ -21,10 +21,10 @@ def read_marks(text: str, rubric: Rubric, *, truncated: bool, refused: bool) -> 
     """Return the marks in an answer: of the one JSON object that names criteria, wherever in the text it stands.
 
     Every criterion must have a whole number on the rubric's scale; 4.0 is one, "4" and 4.5 are not. What a model thinks
-    before its answer (…</think>) does not count. Problems: "refused", "truncated" (at the limit of tokens, and without
+    (<think>…</think>) does not count. Problems: "refused", "truncated" (at the limit of tokens, and without
     an object), "off-format".
     """
-    answer = text.rpartition("</think>")[2]
+    answer = text.rpartition("</think>")[2].partition("<think>")[0]  # one may never come to its end
     objects = [found for found in _objects(answer) if found.keys() & rubric.criteria.keys()]
     if not objects:
         if refused:

@@ -201,6 +201,28 @@ def test_nothing_to_judge_says_why(tmp_path):
     assert (cell["texts"], cell["missing"]) == (N - 2, {"off-format": N - 2})  # marked by the other rubric's criteria
 
 
+def test_a_run_without_any_reasoning_is_not_told_to_take_another_rubric(tmp_path):
+    run, _ = make_reasoning_run(tmp_path / "run", N, say=lambda number, told: {"reasoning": None}, reasons=[MODEL])
+    server = Marking()
+    with server.running() as url, Bars() as bars, pytest.raises(RunError, match="none of the models gave reasoning"):
+        judge_run(run, judge(url), progress=bars, models=[MODEL])
+    assert server.asked == []
+
+
+def test_an_empty_text_beside_an_answer_counts_as_the_lowest_like_none_at_all(tmp_path):
+    def blank(number, told):
+        return {"reasoning": "  "} if number == 2 else say(number, told)
+
+    run, _ = make_reasoning_run(tmp_path / "run", N, say=blank)
+    server = Marking()
+    (cell,) = judged(run, server).cells
+    assert (cell["texts"], cell["no_text"]) == (N - 3, 3) and 2 not in server.asked
+    scores = all_scores(run)
+    strict = scores[f"{CORRECTNESS}@strict"]
+    assert (scores[CORRECTNESS].n, strict.n) == (N - 3, N)
+    assert strict.value == pytest.approx(sum((number % 5) / 4 for number in range(3, N)) / N)
+
+
 def test_a_damaged_mark_is_an_error_and_no_number(run):
     done = judged(run, Marking())
     path = done.folder / MODEL / f"{SET}.jsonl"

@@ -94,6 +94,13 @@ def test_refusals_and_answers_cut_off_are_told_apart():
     assert reading('{"correctness": 4, "compl', truncated=True).problem == "truncated"
 
 
+def test_marks_in_a_thought_that_never_ended_are_none():
+    thought = "<think>At first sight " + json.dumps(MARKS) + ", but"
+    assert reading(thought, truncated=True).problem == "truncated"
+    assert reading(thought).problem == "off-format"
+    assert reading(json.dumps(MARKS) + "<think>Or rather").marks == MARKS
+
+
 def test_an_answer_with_half_a_character_can_be_stored():
     reply = json.loads('{"choices": [{"message": {"content": "a\\ud800b"}}], "model": "\\udfff"}')
     said = read_completion(reply)

@@ -11,42 +11,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import numpy as np
 
 from fdr_bench.answered_sets import read_plan
+from fdr_bench.check.findings import EVERYTHING, STATUSES, Finding, Flips, Report, Status
+from fdr_bench.check.guarded import (
+    GUARDED,
+    Measured,
+    MeasuredSet,
+    definitions,
+    guarded_set,
+    measure,
+    other_set,
+    remembered,
+)
+from fdr_bench.check.options import USUAL, Options
+from fdr_bench.check.reference import Cell, Reference
+from fdr_bench.compare.paired import Paired, paired_detection, paired_reasoning, right_of
 from fdr_bench.errors import nearest
-from fdr_bench.findings import EVERYTHING, STATUSES, Finding, Flips, Report, Status, Tolerances
-from fdr_bench.guarded import GUARDED, Measured, MeasuredSet, definitions, guarded_set, measure, other_set, remembered
 from fdr_bench.metrics import METRICS
 from fdr_bench.metrics.statistics import holm
 from fdr_bench.metrics.text_metrics import TEXT_METRICS
-from fdr_bench.paired import Paired, paired_detection, paired_reasoning, right_of
-from fdr_bench.reference import Cell, Reference
-from fdr_bench.scored_slices import Settings, View
+from fdr_bench.scored_slices import View
 from fdr_bench.store import read_manifest
 
-Mode = Literal["auto", "exact", "statistical"]
 EXACT = 1e-9  # values that differ by less are one number, computed elsewhere
 ROUNDED = 1e-6  # the same for reasoning, whose parts a reference keeps to nine digits
-
-
-class Options(NamedTuple):
-    """How to check. Empty `models` or `metrics`: all of the reference's models, all that it guards.
-
-    Mode "auto" is exact where the predictions are the reference's own, and statistical where they are not.
-    """
-
-    mode: Mode = "auto"
-    tolerances: Tolerances = Tolerances()
-    settings: Settings = Settings(1000, 0.99, 0)
-    models: Sequence[str] = ()
-    metrics: Sequence[str] = ()
-    threads: int = 1
-
-
-USUAL = Options()
 
 
 def check(
@@ -124,12 +115,13 @@ class _Check:
         }
         present = []
         for cell in cells:
-            why = reasons.get((cell.model, None)) or reasons.get((cell.model, dataset))
+            why = reasons.get((cell.model, None), reasons.get((cell.model, dataset)))
             if dataset not in plan.fingerprints:
                 note = f"the run has no such dataset; it has {', '.join(plan.fingerprints) or 'none'}"
             elif cell.model not in plan.thresholds or why is not None:
                 alike = nearest(cell.model, plan.thresholds)
-                note = f"the run skipped this model: {why}" if why else f"the run has no such model.{alike}"
+                skipped = f"the run skipped this model: {why or 'it does not say why'}"
+                note = f"the run has no such model.{alike}" if why is None else skipped
             else:
                 present.append(cell)
                 continue

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from fdr_bench.comparison import BY_GENERATOR, Compared, Flip
+from fdr_bench.compare.comparison import BY_GENERATOR, Compared, Flip
+from fdr_bench.compare.paired import Paired
 from fdr_bench.metrics import METRICS
 from fdr_bench.metrics.text_metrics import TEXT_METRICS
-from fdr_bench.paired import Paired
 from fdr_bench.terminal import Table
 
 

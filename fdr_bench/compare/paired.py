@@ -120,7 +120,7 @@ def paired_reasoning(
 ) -> list[Paired]:
     """Compare two models' reasoning in the metrics that both have: slices × metrics, without "macro".
 
-    `view` says which samples there are; the sums stand in its order.
+    `view` says which samples there are; the sums stand in its order. 0 resamples: no intervals and no p-values.
     """
     names = [name for name in first if name in second]
     if not names:
@@ -132,15 +132,11 @@ def paired_reasoning(
     def values(weight: Weights) -> Floats:
         return np.stack([ratios(weight, each, parts) for each in sums], axis=1)
 
-    drawn = np.concatenate(
-        resampled(
-            clusters(this.fake, this.generator, this.content),
-            resamples=settings.resamples,
-            seed=settings.seed,
-            threads=1,
-            values=values,
-        )
-    )  # (resamples, 2, slices, metrics)
+    drawn = None
+    if settings.resamples and len(this.fake):
+        groups = clusters(this.fake, this.generator, this.content)
+        draws = resampled(groups, resamples=settings.resamples, seed=settings.seed, threads=1, values=values)
+        drawn = np.concatenate(draws)  # (resamples, 2, slices, metrics)
     whole = values(np.ones((1, len(this.fake)), dtype=np.uint8))[0]
     found = []
     for place, part in enumerate(parts.slices):
@@ -153,7 +149,7 @@ def paired_reasoning(
                     part.name,
                     name,
                     (pair[0], pair[1]),
-                    drawn[:, 1, place, column] - drawn[:, 0, place, column],
+                    None if drawn is None else drawn[:, 1, place, column] - drawn[:, 0, place, column],
                     relevant=counted,
                     content=this.content,
                     right=None,

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fdr_bench.check.reference import read_reference
 from fdr_bench.cli import cli
-from fdr_bench.reference import read_reference
 from tests.guarded_runs import changed, flipped, jittered, one_model
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
 DOCS = (ROOT / "docs" / "regression-check.md").read_text(encoding="utf-8")
 SNIPPETS = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)]

@@ -5,7 +5,9 @@ import shutil
 
 import pytest
 
-from fdr_bench import regression
+from fdr_bench.check import regression
+from fdr_bench.check.guarded import reference_of
+from fdr_bench.errors import ComparisonError
 from tests.guarded_runs import (
     DATASET,
     MODEL,
@@ -239,6 +241,14 @@ def test_a_report_that_cannot_be_written_is_no_success(run, reference, tmp_path,
     (tmp_path / "file").write_text("")
     assert check(run, reference, "--junit", tmp_path / "file" / "check.xml") == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_reference_of_a_model_that_was_skipped_says_whose_predictions_there_are(run, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    skipped(other)
+    with pytest.raises(ComparisonError, match=f"has no predictions of {MODEL}; it has those of: none"):
+        reference_of(other, models=[MODEL])
 
 
 def test_an_unfinished_run_makes_no_reference_and_an_old_one_stays(run, reference, tmp_path):

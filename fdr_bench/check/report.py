@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree
 
-from fdr_bench.findings import STATUSES, Finding, Flips, Report
+from fdr_bench.check.findings import STATUSES, Finding, Flips, Report
 
 MANY = 20  # rows of one kind that a table or a summary for people holds
 FLIPPED = 10  # samples that a summary names
@@ -39,7 +39,7 @@ def as_json(report: Report) -> dict[str, Any]:
 
 
 def headline(report: Report) -> str:
-    """Return the verdict in one line: "regressed: 2 regressed, 14 hold, of 16 comparisons with reference.json"."""
+    """Return the verdict in one line: "regressed: 2 regressed, 14 hold (against reference.json)"."""
     words = {"regressed": "regressed", "incomparable": "not comparable", "improved": "improved", "holds": "hold"}
     counts = [f"{report.count(status)} {words[status]}" for status in STATUSES if report.count(status)]
     return f"{report.verdict}: {', '.join(counts) or 'nothing was compared'} (against {report.reference})"
@@ -130,7 +130,7 @@ def _plain(text: str) -> str:
     text = _OBEYED.sub("\ufffd", text)
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"([\\`*_{}\[\]#|~$])", r"\\\1", text)
-    return re.sub("[@:](?=\\w|/)", lambda found: f"{found.group()}<!-- -->", text)
+    return re.sub("[@:](?=\\w|/)|www(?=[.])", lambda found: f"{found.group()}<!-- -->", text, flags=re.IGNORECASE)
 
 
 # ---------------------------------------------------------------- JUnit XML

@@ -5,10 +5,11 @@ import importlib.util
 import numpy as np
 import pytest
 
-from fdr_bench.findings import Tolerances
-from fdr_bench.guarded import reference_of
-from fdr_bench.reference import read_reference, write_reference
-from fdr_bench.regression import Options, check
+from fdr_bench.check.findings import Tolerances
+from fdr_bench.check.guarded import reference_of
+from fdr_bench.check.options import Options
+from fdr_bench.check.reference import read_reference, write_reference
+from fdr_bench.check.regression import check
 from fdr_bench.scored_slices import Settings
 from tests.guarded_runs import DATASET, changed, edited, flipped, jittered, one_model
 from tests.runs import read_lines, write_lines

@@ -58,7 +58,7 @@ def test_markdown_is_appended_as_a_summary_wants_it(run, reference, tmp_path):
 
 def test_hostile_names_do_nothing_in_any_output(tmp_path, capsys):
     """A model's name comes from whoever sent the run."""
-    name = "<img src=x onerror=alert(1)>|[x](javascript:0)`\x1b[2J@team\x00"
+    name = "<img src=x onerror=alert(1)>|[x](javascript:0)`\x1b[2J@team WWW.evil.example\x00"
     root = one_model(tmp_path / "run", n=240)
     manifest = (root / "run.json").read_text().replace(f'"{MODEL}"', json.dumps(name.replace("\x00", "")))
     (root / "run.json").write_text(manifest)
@@ -70,3 +70,4 @@ def test_hostile_names_do_nothing_in_any_output(tmp_path, capsys):
     ElementTree.parse(tmp_path / "x.xml")
     text = (tmp_path / "s.md").read_text()
     assert "<img" not in text and "[x](" not in text and "@team" not in text and "\x1b" not in text
+    assert "www.evil" not in text.casefold()  # which a page of GitHub's would make a link of

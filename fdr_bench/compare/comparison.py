@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from fdr_bench.answered_sets import AnsweredSet, Plan, read_plan
 from fdr_bench.answered_texts import read_references
 from fdr_bench.answers import Answers, contents, read_answers, read_labels
+from fdr_bench.compare.paired import Paired, Sums, paired_detection, paired_reasoning, right_of
 from fdr_bench.errors import ComparisonError, RunError, nearest
 from fdr_bench.metrics import METRICS
 from fdr_bench.metrics.resampling import cells
 from fdr_bench.metrics.sliced import cells_of
 from fdr_bench.metrics.statistics import holm
-from fdr_bench.paired import Paired, Sums, paired_detection, paired_reasoning, right_of
 from fdr_bench.scored_slices import Settings, View
 
 NO_VALIDATION = "no validation run was given"
@@ -69,7 +69,8 @@ class Compared:
 def compare(first: Side, second: Side, *, settings: Settings = USUAL, threads: int = 1) -> list[Compared]:
     """Compare two runs, or two models, on every dataset that both have.
 
-    Raises `ComparisonError` where they have no dataset, no model or no image in common, or saw other bytes.
+    Raises `ComparisonError` where they have no dataset, no model or no image in common, where each model in common was
+    skipped in one of them, or where they saw other bytes.
     """
     plans = read_plan(first.run), read_plan(second.run)
     sets = [name for name in plans[0].fingerprints if name in plans[1].fingerprints]
@@ -77,12 +78,19 @@ def compare(first: Side, second: Side, *, settings: Settings = USUAL, threads: i
         has = " and ".join(", ".join(plan.fingerprints) or "none" for plan in plans)
         raise ComparisonError(f"the runs have no dataset in common: {has}")
     pairs = _pairs(first, second, plans)
-    return [
-        _compare_pair(first.run, second.run, plans, dataset, pair, settings, threads)
+    chosen = [
+        (dataset, pair)
         for dataset in sets
         for pair in pairs
         if all(not plan.skipped & {(name, None), (name, dataset)} for plan, name in zip(plans, pair, strict=True))
     ]
+    if not chosen:
+        names = ", ".join(dict.fromkeys(name for pair in pairs for name in pair))
+        raise ComparisonError(
+            f"nothing to compare: one of the runs skipped each model in common ({names}) on each dataset in common "
+            f"({', '.join(sets)}). Its run.json says why; run it anew."
+        )
+    return [_compare_pair(first.run, second.run, plans, *each, settings, threads) for each in chosen]
 
 
 def _pairs(first: Side, second: Side, plans: tuple[Plan, Plan]) -> list[tuple[str, str]]:

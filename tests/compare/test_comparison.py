@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from fdr_bench.cli import cli
-from fdr_bench.comparison import Side, compare
+from fdr_bench.compare.comparison import Side, compare
 from fdr_bench.errors import ComparisonError
 from fdr_bench.metrics.statistics import holm, paired_bootstrap
 from fdr_bench.scored_slices import Settings
 from fdr_bench.scoring import score_run
 from tests.guarded_runs import DATASET, MODEL, changed, flipped, jittered, one_model
 from tests.runs import make_run, read_lines, write_lines
+from tests.scene_texts import StubEncoder, make_reasoning_run
 
 QUICK = Settings(200, 0.95, 0)
 
@@ -163,6 +164,27 @@ def test_runs_with_nothing_in_common_are_refused(run, tmp_path):
         compare(Side(run), Side(others), settings=QUICK)
     with pytest.raises(ComparisonError, match="Did you mean 'npr@scenes'"):
         compare(Side(run, "nrp@scenes"), Side(run), settings=QUICK)
+
+
+def test_models_that_a_run_skipped_are_no_comparison_of_nothing(run, tmp_path):
+    other = tmp_path / "b"
+    shutil.copytree(run, other)
+    manifest = json.loads((other / "run.json").read_text())
+    row = {"model": MODEL, "dataset": DATASET, "reason": "no weights"}
+    (other / "run.json").write_text(json.dumps(manifest | {"skipped": [row]}))
+    with pytest.raises(ComparisonError, match=f"skipped each model in common .{MODEL}. on each dataset"):
+        compare(Side(run), Side(other), settings=QUICK)
+
+
+def test_without_resamples_there_are_differences_and_no_intervals(tmp_path, monkeypatch):
+    monkeypatch.setattr("fdr_bench.metrics.sentences.minilm", StubEncoder)
+    first, _ = make_reasoning_run(tmp_path / "a", 24)
+    second, _ = make_reasoning_run(tmp_path / "b", 24, say=lambda number, told: {"reasoning": "The light falls twice."})
+    (found,) = compare(Side(first), Side(second), settings=Settings(0, 0.95, 0))
+    row = row_of(found, "bleu1@nltk-split@strict")
+    assert row.difference < 0 and (row.interval, row.p_value) == (None, None)
+    (sure,) = compare(Side(first), Side(second), settings=QUICK)
+    assert row_of(sure, row.metric).difference == row.difference and row_of(sure, row.metric).interval.high < 0
 
 
 def test_the_command_prints_tables_and_json(run, tmp_path, capsys):

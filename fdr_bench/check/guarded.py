@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from fdr_bench.answered_sets import AnsweredSet, Plan, read_plan, read_set
 from fdr_bench.answered_texts import read_references
 from fdr_bench.answers import Answers, Labels, read_labels
+from fdr_bench.check.reference import Cell, GuardedSet, GuardedSums, Reference, Value
+from fdr_bench.compare.paired import Sums
 from fdr_bench.errors import ComparisonError
 from fdr_bench.metrics import METRICS
 from fdr_bench.metrics.sliced import Cells, cells_of
 from fdr_bench.metrics.text_metrics import TEXT_METRICS
-from fdr_bench.paired import Sums
-from fdr_bench.reference import Cell, GuardedSet, GuardedSums, Reference, Value
 from fdr_bench.scored_slices import View, macro_scores, slice_scores
 from fdr_bench.store import Row, read_manifest
 from fdr_bench.types import Score
@@ -156,7 +156,8 @@ def reference_of(run: Path, *, metrics: Sequence[str] = (), models: Sequence[str
                 )
             cells.append(_cell(measured, model, manifest["models"][model]))
     if absent := sorted(set(models) - {cell.model for cell in cells}):
-        raise ComparisonError(f"{run} has no model {', '.join(absent)}; it has {', '.join(plan.thresholds)}")
+        has = ", ".join(dict.fromkeys(cell.model for cell in cells)) or "none"
+        raise ComparisonError(f"{run} has no predictions of {', '.join(absent)}; it has those of: {has}")
     if not cells:
         raise ComparisonError(f"{run} holds no model's predictions, so it is no reference for anything")
     named = {metric for cell in cells for values in cell.values.values() for metric in values}
