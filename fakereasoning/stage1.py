@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from fakereasoning import vision_stage
 from fakereasoning.acceleration import plain_attention
 from fakereasoning.facl_loop import FaclLoop, Material
 from fakereasoning.facl_recipe import FaclRecipe
 from fakereasoning.model import FakeReasoning
-from fakereasoning.pixels import TrainingImages
 from fakereasoning.statements import statements, text_vectors
 from fakereasoning.vision_stage import VisionResult
 from fdr_bench.metrics.sentences import SentenceEncoder, minilm
@@ -67,12 +65,7 @@ def train_facl(
         stack.enter_context(Lock(out))
         progress = stack.enter_context(TrainingProgress(quiet))
         stated = statements(samples)
-        images = TrainingImages(
-            [sample.image for sample in samples],
-            model.config.image_size,
-            pad=model.config.pad_to_square,
-            threads=torch.get_num_threads(),
-        )
+        images = vision_stage.images_of(samples, model)
         encoder = minilm() if encoder is None else encoder
         identity = checkpoint.identity(
             {

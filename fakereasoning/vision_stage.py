@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 
 from fakereasoning.model import FakeReasoning
+from fakereasoning.pixels import TrainingImages
 from fakereasoning.vision_loop import VisionLoop
 from fdr_bench.errors import RunError
 from fdr_bench.store import read_json, write_json
@@ -64,6 +65,12 @@ def run(loop: VisionLoop, out: Path, identity: str, every: float, progress: Trai
 
     loop.run(report, save)
     show()
+
+
+def images_of(samples: Sequence[Sample], model: FakeReasoning) -> TrainingImages:
+    """Return the samples' images as the model sees them, read by as many threads as torch has."""
+    files, config = [sample.image for sample in samples], model.config
+    return TrainingImages(files, config.image_size, pad=config.pad_to_square, threads=torch.get_num_threads())
 
 
 def model_digest(model: FakeReasoning) -> str:

@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
 
 from fakereasoning import vision_stage
 from fakereasoning.acceleration import plain_attention
 from fakereasoning.model import FakeReasoning
-from fakereasoning.pixels import TrainingImages
 from fakereasoning.places import Place
 from fakereasoning.records import Record
 from fakereasoning.tokenizer import Codec
@@ -74,12 +72,7 @@ def train_words(
         said = words_said(records, locations, codec, recipe)
         grid = model.config.image_size // int(model.config.clip["patch_size"])
         here = words_here((places or {}) if recipe.places_weight else {}, locations, codec, grid)
-        images = TrainingImages(
-            [sample.image for sample in samples],
-            model.config.image_size,
-            pad=model.config.pad_to_square,
-            threads=torch.get_num_threads(),
-        )
+        images = vision_stage.images_of(samples, model)
         identity = checkpoint.identity(
             {
                 "stage": "words",
