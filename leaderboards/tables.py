@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal, NamedTuple
@@ -102,8 +102,8 @@ class _Entry(NamedTuple):
     scores: Mapping[tuple[str, str], Score]  # (slice, metric)
 
 
-def dataset_boards(runs: Sequence[Run]) -> tuple[DatasetBoard, ...]:
-    """Return one board a dataset, in order of appearance.
+def dataset_boards(runs: Sequence[Run], aside: Collection[tuple[str, str]] = ()) -> tuple[DatasetBoard, ...]:
+    """Return one board a dataset, in order of appearance; none of those of a run that are `aside`, as (run, dataset).
 
     Datasets of one name that differ in content (other fingerprints) get boards of their own: their numbers do not
     belong in one table.
@@ -112,6 +112,8 @@ def dataset_boards(runs: Sequence[Run]) -> tuple[DatasetBoard, ...]:
     printed: dict[tuple[str, str | None], list[Beside]] = {}
     for run in runs:
         for name, facts in run.datasets.items():
+            if (run.name, name) in aside:
+                continue
             _, entries = found.setdefault((name, facts.fingerprint), (facts, []))
             entries.extend(_entries(run, name))
             beside = printed.setdefault((name, facts.fingerprint), [])

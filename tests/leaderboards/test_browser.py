@@ -97,6 +97,47 @@ def test_search_hides_the_others_and_keeps_the_baselines(opened):
     assert find(opened, ".nothing").is_displayed()
 
 
+def test_columns_are_chosen_and_the_address_keeps_what_the_reader_set(opened, index):
+    shown = (
+        "return [...document.querySelectorAll('.overview thead th')].filter(th => !th.hidden).map(th => th.dataset.key)"
+    )
+    everything = opened.execute_script(shown)
+    assert everything[:3] == ["model", "acc", "ap"]
+    find(opened, ".columns summary").click()
+    find(opened, "[data-columns='set-overview'] input[value='acc']").click()
+    assert opened.execute_script(shown) == [key for key in everything if key != "acc"]
+    assert (
+        find(opened, ".columns-shown").get_attribute("textContent")
+        == f" {len(everything) - 2} of {len(everything) - 1}"
+    )
+    cells = "return [...document.querySelectorAll('.overview tbody.detectors tr')].map(row => row.cells[1].hidden)"
+    assert opened.execute_script(cells) == [True, True, True]
+    find(opened, "h1").click()  # elsewhere: the choice closes
+    assert not find(opened, "[data-columns='set-overview']").is_displayed()
+    find(opened, ".overview thead th:nth-child(1) button").click()
+    find(opened, "#search").send_keys("s")
+    find(opened, ".switch label:nth-of-type(2)").click()
+    address = opened.current_url
+    opened.get("about:blank")
+    opened.get(address)
+    assert opened.execute_script(shown) == [key for key in everything if key != "acc"]
+    assert models(opened) == [ATTACK, "npr@scenes"]  # by name, and those with an s
+    assert find(opened, ".overview thead th:nth-child(1)").get_attribute("aria-sort") == "ascending"
+    assert opened.execute_script("return [...document.querySelectorAll('.panel')].map(panel => !panel.hidden)")[1]
+    find(opened, ".columns summary").click()
+    find(opened, "[data-columns='set-overview'] button").click()
+    assert opened.execute_script(shown) == everything
+
+
+def test_an_address_of_another_board_breaks_nothing(opened, index):
+    opened.get("about:blank")
+    opened.get(
+        index.as_uri() + "#sort=gone:ascending:acc&sort=set-overview:sideways:acc&hide=gone:x&show=gone:1&search=npr"
+    )
+    assert models(opened) == ["npr@scenes"]
+    assert [entry for entry in opened.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
 def test_the_theme_follows_the_system_until_the_reader_chooses(opened, index):
     ground = "return getComputedStyle(document.body).backgroundColor"
     light = opened.execute_script(ground)

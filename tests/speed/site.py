@@ -41,7 +41,7 @@ def measure(images: int = 100_000, models: int = 12) -> Built:
         begun = time.perf_counter()
         subprocess.run([*words, "--score", str(run)], check=True)
         scoring = time.perf_counter() - begun
-        said = subprocess.run([*words, "--report", str(run)], check=True, capture_output=True, text=True).stdout
+        said = subprocess.run([*words, "--report", str(run)], check=True, stdout=subprocess.PIPE, text=True).stdout
         seconds, peak_bytes = json.loads(said.splitlines()[-1])  # before it the command says where the page is
         pages = {path.name: path.stat().st_size for path in sorted(run.glob("*.html"))}
         return Built(seconds, peak_bytes, scoring, pages, _plotly(run / "index.html"), _paints(run))
