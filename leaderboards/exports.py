@@ -14,13 +14,17 @@ from collections.abc import Iterable, Sequence
 
 from leaderboards.formats import DASH, count, main, percent, span
 from leaderboards.load import Run
+from leaderboards.reproduction import Quote
 from leaderboards.tables import Cell, Row, Table
 
 Field = str | float | int | None
 
 
 def table_csv(table: Table) -> str:
-    """Return a table with all digits: value, low, high, n, missing and reason of each column."""
+    """Return a table with all digits: value, low, high, n, missing and reason of each column.
+
+    What papers print of a model stands beneath it, of the kind "printed", its source where others have their run.
+    """
     head: list[Field] = ["model", "run", "kind", "trained_on"]
     for column in table.columns:
         parts = ("", " low", " high", " n", " missing", " reason") if column.form in ("percent", "failures") else ("",)
@@ -33,7 +37,16 @@ def table_csv(table: Table) -> str:
             if column.form in ("percent", "failures"):
                 line += [cell.low, cell.high, cell.n, cell.n_missing, cell.reason]
         lines.append(line)
+        lines += [_quote_line(row, quote, table) for quote in row.quotes]
     return _csv(lines)
+
+
+def _quote_line(row: Row, quote: Quote, table: Table) -> list[Field]:
+    line: list[Field] = [row.model.name, quote.source, "printed", f"{quote.method}; weights: {quote.weights}"]
+    for column, cell in zip(table.columns, quote.cells, strict=True):
+        line.append(round(cell.printed / 100, 8) if cell else None)
+        line += [None] * (5 if column.form in ("percent", "failures") else 0)
+    return line
 
 
 def table_json(table: Table) -> str:

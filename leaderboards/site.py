@@ -16,6 +16,7 @@ from leaderboards.columns import OVERVIEW, REASONING, judge_column
 from leaderboards.curves import figures, read_curves
 from leaderboards.load import Run, load_runs
 from leaderboards.model_card import model_card
+from leaderboards.quoted import with_quotes
 from leaderboards.rendering import environment, packed, policy, source, style
 from leaderboards.robustness import Robustness, read_robustness, section
 from leaderboards.tables import DatasetBoard, dataset_boards
@@ -36,7 +37,7 @@ def build(runs: Sequence[Path], out: Path) -> Path:
     """
     loaded = load_runs(runs)
     robust = read_robustness(loaded)
-    boards = dataset_boards(loaded, robust.aside)
+    boards = tuple(map(with_quotes, dataset_boards(loaded, robust.aside)))
     galleries = {
         board.slug: found
         for board in boards
@@ -133,6 +134,7 @@ def _page(
         curves=curves,
         robustness=sections,
         trainings=trainings(boards),
+        quoted=any(row.quotes for board in boards for row in board.overview.detectors),
         columns=(*OVERVIEW, *(column for column in REASONING if column.key in shown), *judged),
         models=len({name for run in runs for name, model in run.models.items() if not model.baseline}),
         shades=plots.heat_classes(),

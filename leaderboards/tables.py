@@ -23,7 +23,7 @@ from leaderboards.columns import (
 )
 from leaderboards.contamination import seen_in_training
 from leaderboards.load import TEXT_BASELINES, DatasetFacts, ModelFacts, Run
-from leaderboards.reproduction import Beside, besides
+from leaderboards.reproduction import Beside, Quote, besides
 
 FILES_ALONE = "file-metadata"
 BIASED_ABOVE = 0.6  # balanced accuracy that the interval of `file-metadata` must lie above for the warning
@@ -53,11 +53,12 @@ class Cell:
 
 
 class Row(NamedTuple):
-    """One model of one run."""
+    """One model of one run; `quotes` are what papers print of it for the same columns (see `quoted`)."""
 
     run: str
     model: ModelFacts
     cells: tuple[Cell, ...]
+    quotes: tuple[Quote, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,9 +18,11 @@
     sorted.set(table.dataset.table, [head.dataset.key, order]);
     const body = table.querySelector("tbody.detectors");
     if (!body) return;
-    const key = (row) => row.cells[head.cellIndex].dataset.value;
+    const key = (rows) => rows[0].cells[head.cellIndex].dataset.value;
     const sign = order === "ascending" ? 1 : -1;
-    body.append(...all("tr", body).sort((one, other) => compare(key(one), key(other), sign)));
+    const groups = []; // a model's row with the printed numbers beneath it
+    all("tr", body).forEach((row) => (row.classList.contains("quoted") ? groups.at(-1).push(row) : groups.push([row])));
+    body.append(...groups.sort((one, other) => compare(key(one), key(other), sign)).flat());
     status.textContent = `Sorted by ${head.querySelector("button").textContent.trim()}, ${order}.`;
   };
   tables.forEach((table) => all("thead th", table).forEach((head) => {

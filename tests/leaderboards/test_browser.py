@@ -72,6 +72,19 @@ def test_a_click_on_a_head_sorts_and_a_second_turns_the_order(opened):
     assert head.get_attribute("aria-sort") == "ascending"
 
 
+def test_printed_numbers_move_with_the_model_that_they_are_of(browser, tmp_path):
+    known = {
+        name: {"detector": name.partition("@")[0], "preset": "official"} for name in ("npr@official", "univfd@official")
+    }
+    rows = [score(name, "acc", value, dataset="mmfr") for name, value in zip(known, (0.5, 0.4), strict=True)]
+    browser.get(site.build([write_run(tmp_path / "run", rows, models=known)], tmp_path).as_uri())
+    script = "return [...document.querySelectorAll('.overview tbody.detectors tr')].map(row => row.cells[0].innerText)"
+    firsts = lambda: [cell.split("\n")[0].partition("; ")[0] for cell in browser.execute_script(script)]  # noqa: E731
+    assert firsts() == ["npr@official", "printed: NPR", "univfd@official", "printed: UniFD"]
+    find(browser, ".overview thead th:nth-child(2) button").click()
+    assert firsts() == ["univfd@official", "printed: UniFD", "npr@official", "printed: NPR"]
+
+
 def test_what_is_undefined_is_last_in_both_orders_and_baselines_stay(opened):
     for expected in (["npr@scenes", "x" * 80, ATTACK], ["x" * 80, "npr@scenes", ATTACK]):
         find(opened, ".overview thead th:nth-child(3) button").click()
