@@ -264,6 +264,9 @@ def report(runs: tuple[Path, ...], out: Path | None, gallery: int) -> None:
         alone = len(runs) == 1 and not runs[0].is_file()
         page = build(folders, out or (runs[0] if alone else Path("leaderboard")))
     click.echo(page.resolve().as_uri())
+    if len(runs) == 2:
+        beside = page.with_name("comparison.html")
+        click.echo(f"image by image: fdr-bench compare {runs[0]} {runs[1]} --html {beside}", err=True)
 
 
 def _keep_for_the_board(run: Path, gallery: int = 5000) -> None:

@@ -112,7 +112,7 @@ def _speed(board: DatasetBoard, rows: Iterable[Row]) -> Figure | None:
             "hovertemplate": "%{fullData.name}<br>%{y:.1f} % at %{x:,.1f} images/s<extra></extra>",
         })  # fmt: skip
     drawn = layout("Images a second", "ACC, %") | {
-        "xaxis": {"title": {"text": "Images a second (each step ten times faster)"}, "type": "log", "dtick": 1,
+        "xaxis": {"title": {"text": "Images a second (logarithmic)"}, "type": "log", "dtick": "D2",
                   "fixedrange": True},
     }  # fmt: skip
     caption = "Up and to the right is better. Speed is that of the run, decoding apart: compare it within a run only."
