@@ -79,7 +79,7 @@ def test_printed_numbers_move_with_the_model_that_they_are_of(browser, tmp_path)
     rows = [score(name, "acc", value, dataset="mmfr") for name, value in zip(known, (0.5, 0.4), strict=True)]
     browser.get(site.build([write_run(tmp_path / "run", rows, models=known)], tmp_path).as_uri())
     script = "return [...document.querySelectorAll('.overview tbody.detectors tr')].map(row => row.cells[0].innerText)"
-    firsts = lambda: [cell.split("\n")[0].partition("; ")[0] for cell in browser.execute_script(script)]  # noqa: E731
+    firsts = lambda: [cell.split("\n")[0].partition(" (")[0] for cell in browser.execute_script(script)]  # noqa: E731
     assert firsts() == ["npr@official", "printed: NPR", "univfd@official", "printed: UniFD"]
     find(browser, ".overview thead th:nth-child(2) button").click()
     assert firsts() == ["univfd@official", "printed: UniFD", "npr@official", "printed: NPR"]
