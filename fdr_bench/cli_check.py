@@ -28,15 +28,22 @@ WRONG_USAGE, NOT_COMPARED = 3, 2
 @click.option("--level", default=0.95, show_default=True, type=click.FloatRange(0.5, 0.999), help="Of the intervals.")
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
 @click.option("--flips", default=10, show_default=True, type=click.IntRange(0), help="Flipped samples to list.")
+@click.option("--html", "page", type=PATH, help="Also write a page of both, image by image; it opens from disk.")
 @options.JSON
-def compare(first: str, second: str, resamples: int, level: float, seed: int, flips: int, as_json: bool) -> None:
+def compare(
+    first: str, second: str, resamples: int, level: float, seed: int, flips: int, page: Path | None, as_json: bool
+) -> None:
     """Compare two runs, or two models, image by image: differences with intervals, McNemar's test, what flipped.
 
     A and B are run folders or packed runs, each with ::MODEL behind it where one model is meant.
 
+    The page of --html shows each image with both verdicts, scores and texts, and filters what got worse, better or
+    stayed wrong; its pictures are laid beside it as thumbnails/.
+
     \b
     Examples:
       fdr-bench compare runs/monday runs/tuesday
+      fdr-bench compare runs/monday runs/tuesday --html comparison.html
       fdr-bench compare runs/monday::npr@scenes runs/monday::cnndetection@scenes --json
     """
     from fdr_bench import terminal
@@ -49,12 +56,25 @@ def compare(first: str, second: str, resamples: int, level: float, seed: int, fl
     with opened(paths[0]) as one, opened(paths[1]) as other:
         sides = Side(one, models[0]), Side(other, models[1])
         found = compare(*sides, settings=Settings(resamples, level, seed), threads=options.cores())
+        if page is not None:
+            from fdr_bench.compare.samples import shown_sets
+            from leaderboards.side_by_side import write_comparison
+
+            write_comparison(shown_sets(found), page, names=_called(*paths))
     if as_json:
         terminal.print_json([as_plain(each) for each in found])
         return
     for each in found:
         for title, columns, rows in comparison_tables(each, flips):
             terminal.print_table(columns, rows, title=title)
+    if page is not None:
+        click.echo(page.resolve().as_uri())
+
+
+def _called(first: Path, second: Path) -> tuple[str, str]:
+    """Return the runs' own names, or the paths as they were given where these are alike."""
+    names = [path.resolve().name.removesuffix(".zip") for path in (first, second)]
+    return (names[0], names[1]) if names[0] != names[1] else (str(first), str(second))
 
 
 def _side(word: str) -> tuple[Path, str | None]:

@@ -264,13 +264,19 @@ def report(runs: tuple[Path, ...], out: Path | None, gallery: int) -> None:
         alone = len(runs) == 1 and not runs[0].is_file()
         page = build(folders, out or (runs[0] if alone else Path("leaderboard")))
     click.echo(page.resolve().as_uri())
+    if len(runs) == 2:
+        beside = page.with_name("comparison.html")
+        click.echo(f"image by image: fdr-bench compare {runs[0]} {runs[1]} --html {beside}", err=True)
 
 
 def _keep_for_the_board(run: Path, gallery: int = 5000) -> None:
-    """Write what boards read and scoring does not: curves and examples. A folder that is read-only stays as it is."""
+    """Write what boards read and scoring does not, unless the folder is read-only: curves, robustness, examples."""
     from fdr_bench.curves import write_curves
     from fdr_bench.examples import write_examples
+    from fdr_bench.robustness import write_robustness
 
     if os.access(run, os.W_OK):
         write_curves(run)
+        if (run / "scores.json").exists():
+            write_robustness(run)
         write_examples(run, most=gallery)

@@ -30,7 +30,7 @@ MOST = 20_000  # files
 _MOMENT = (1980, 1, 1, 0, 0, 0)
 _WORD = r"[^/\\\x00-\x1f:]+"
 _NAMES = re.compile(
-    rf"(pack|run|spec|scores|curves)\.json|datasets/{_WORD}/(samples|files)\.jsonl|{_WORD}/{_WORD}/predictions\.jsonl"
+    rf"(pack|run|spec|scores|curves|robustness)\.json|datasets/{_WORD}/(samples|files)\.jsonl|{_WORD}/{_WORD}/predictions\.jsonl"
     rf"|judges/{_WORD}/(judge\.json|answers\.jsonl|{_WORD}/{_WORD}\.jsonl)|images/[0-9a-f]{{32}}"
 )
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError, RuntimeError)
@@ -72,9 +72,8 @@ def pack(run: Path, out: Path, *, images: bool = False) -> Path:
 
 
 def _files(run: Path, manifest: dict[str, Any]) -> Iterator[Path]:
-    yield from (
-        run / name for name in ("run.json", "spec.json", "scores.json", "curves.json") if (run / name).is_file()
-    )
+    whole = ("run.json", "spec.json", "scores.json", "curves.json", "robustness.json")
+    yield from (run / name for name in whole if (run / name).is_file())
     for judge in sorted((run / "judges").glob("*/judge.json")):
         yield from (path for path in (judge, judge.with_name("answers.jsonl")) if path.is_file())
         yield from judge.parent.glob("*/*.jsonl")

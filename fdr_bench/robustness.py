@@ -15,8 +15,9 @@ from fdr_bench.data.perturbed import ALIGNED
 from fdr_bench.errors import RunError, UsageError
 from fdr_bench.metrics.statistics import mcnemar
 from fdr_bench.perturbations import FAMILIES, Perturbation
-from fdr_bench.store import Row, read_scores
+from fdr_bench.store import Row, read_scores, write_json
 
+FILE = "robustness.json"
 METRICS = ("acc", "balanced_acc", "ap", "auroc")
 Scores = Mapping[tuple[str, str, str], Row]  # (model, dataset, metric) -> the row over all samples
 
@@ -32,11 +33,11 @@ class Changed(NamedTuple):
 def robustness(run: Path, *, metric: str = "acc") -> tuple[list[Row], list[Row]]:
     """Return the curves, and the comparisons of aligned with original formats, of a scored run.
 
-    A curve is a row {model, dataset, family, metric, points, area, reason}; its points {level, strength, value, n,
-    n_missing} begin with the unchanged images (level None, strength 0). The area is that under straight lines between
-    the points, over the strength and divided by the largest: the mean of the metric along the way. None, with a reason,
-    where a point has no value or none has a strength. Raises `RunError` where the run has neither, or an aligned set
-    is not of its base's samples; `UsageError` for another metric.
+    A curve is a row {model, dataset, family, metric, points, area, reason}; its points {level, strength, value,
+    interval, n, n_missing} begin with the unchanged images (level None, strength 0). The area is that under straight
+    lines between the points, over the strength and divided by the largest: the mean of the metric along the way. None,
+    with a reason, where a point has no value or none has a strength. Raises `RunError` where the run has neither, or an
+    aligned set is not of its base's samples; `UsageError` for another metric.
     """
     if metric not in METRICS:
         raise UsageError(f"robustness is told of {', '.join(METRICS)}, not of '{metric}'")
@@ -58,6 +59,22 @@ def robustness(run: Path, *, metric: str = "acc") -> tuple[list[Row], list[Row]]
             _curve(scores, model, base, family, metric, steps) for model in models if (model, base, metric) in scores
         ]
     return curves, [row for each in changed if each.perturbation is None for row in _aligned(run, plan, each)]
+
+
+def write_robustness(run: Path) -> int:
+    """Write robustness.json of a scored run, for boards: ACC's curves and what formats gave away; return how many.
+
+    `sets` in it are the perturbed sets, which the curves stand for. A run without perturbed or aligned sets has no such
+    file. Raises `RunError` where the run has not been scored.
+    """
+    changed = changed_sets(read_plan(run).fingerprints)
+    if not changed:
+        (run / FILE).unlink(missing_ok=True)
+        return 0
+    curves, aligned = robustness(run)
+    perturbed = [each.dataset for each in changed if each.perturbation]
+    write_json(run / FILE, {"schema": 1, "curves": curves, "aligned": aligned, "sets": perturbed})
+    return len(curves) + len(aligned)
 
 
 def changed_sets(names: Iterable[str]) -> list[Changed]:
@@ -101,9 +118,9 @@ def _curve(scores: Scores, model: str, base: str, family: str, metric: str, step
 
 def _point(score: Row | None, level: float | None, strength: float) -> Row:
     if score is None:
-        found: Row = {"value": None, "n": 0, "n_missing": 0, "reason": "not scored"}
+        found: Row = {"value": None, "interval": None, "n": 0, "n_missing": 0, "reason": "not scored"}
     else:
-        found = {name: score.get(name) for name in ("value", "n", "n_missing", "reason")}
+        found = {name: score.get(name) for name in ("value", "interval", "n", "n_missing", "reason")}
     return {"level": level, "strength": strength, **found}
 
 

@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 from fdr_bench.errors import RunError
 from fdr_bench.store import read_json
 from leaderboards.load import Run, mapping, number, text
-from leaderboards.plots import COLOURS, DRAWN, SHAPES, plain
+from leaderboards.plots import COLOURS, DASHES, DRAWN, SHAPES, plain
 from leaderboards.tables import DatasetBoard, Row
 
 Points = list[tuple[float, float]]
-DASHES = ("solid", "dash", "dot", "dashdot")
 CHANCE = "#808890"
 
 
@@ -112,12 +111,12 @@ def _speed(board: DatasetBoard, rows: Iterable[Row]) -> Figure | None:
             "marker": {"color": COLOURS[index % len(COLOURS)], "symbol": SHAPES[index % len(SHAPES)], "size": 10},
             "hovertemplate": "%{fullData.name}<br>%{y:.1f} % at %{x:,.1f} images/s<extra></extra>",
         })  # fmt: skip
-    layout = _layout("Images a second", "ACC, %") | {
-        "xaxis": {"title": {"text": "Images a second (each step ten times faster)"}, "type": "log", "dtick": 1,
+    drawn = layout("Images a second", "ACC, %") | {
+        "xaxis": {"title": {"text": "Images a second (logarithmic)"}, "type": "log", "dtick": "D2",
                   "fixedrange": True},
     }  # fmt: skip
     caption = "Up and to the right is better. Speed is that of the run, decoding apart: compare it within a run only."
-    return Figure("Accuracy and speed", caption, {"data": traces, "layout": layout})
+    return Figure("Accuracy and speed", caption, {"data": traces, "layout": drawn})
 
 
 def _distance(high: float | None, low: float | None) -> float:
@@ -127,9 +126,9 @@ def _distance(high: float | None, low: float | None) -> float:
 def _roc(board: DatasetBoard, curves: Sequence[tuple[Row, Curves]], place: Mapping[tuple[str, str], int]) -> Figure:
     traces = [_line(board, row, place, found.roc, found.n, "linear") for row, found in curves]
     traces.append(_chance([(0.0, 0.0), (1.0, 1.0)], "chance"))
-    layout = _layout("Reals called fake, %", "Fakes found, %")
+    drawn = layout("Reals called fake, %", "Fakes found, %")
     return Figure("ROC", "Every threshold at once: fakes found against false alarms. Over all generators.",
-                  {"data": traces, "layout": layout})  # fmt: skip
+                  {"data": traces, "layout": drawn})  # fmt: skip
 
 
 def _pr(board: DatasetBoard, curves: Sequence[tuple[Row, Curves]], place: Mapping[tuple[str, str], int]) -> Figure:
@@ -140,7 +139,7 @@ def _pr(board: DatasetBoard, curves: Sequence[tuple[Row, Curves]], place: Mappin
         traces.append(_chance([(0.0, share), (1.0, share)], "chance: the share of fakes"))
     caption = "How many of the images called fake are fake, against how many fakes are found. AP is the area below."
     return Figure("Precision and recall", caption,
-                  {"data": traces, "layout": _layout("Fakes found (recall), %", "Precision, %")})  # fmt: skip
+                  {"data": traces, "layout": layout("Fakes found (recall), %", "Precision, %")})  # fmt: skip
 
 
 def _reliability(
@@ -164,8 +163,8 @@ def _reliability(
     caption = (
         "Of the images that a model gives this P(fake), so many are fake, with 95 % intervals; fifteen equal bins."
     )
-    layout = _layout("P(fake) that the model gives, %", "Share of fakes, %")
-    return Figure("Reliability", caption, {"data": traces, "layout": layout})
+    drawn = layout("P(fake) that the model gives, %", "Share of fakes, %")
+    return Figure("Reliability", caption, {"data": traces, "layout": drawn})
 
 
 def _line(
@@ -197,7 +196,8 @@ def _label(board: DatasetBoard, row: Row) -> str:
     return plain(f"{row.model.name} · {row.run}" if board.overview.several_runs else row.model.name)
 
 
-def _layout(across: str, up: str) -> dict[str, object]:
+def layout(across: str, up: str) -> dict[str, object]:
+    """Return the layout of a figure of shares: both axes in percent, with these titles."""
     share = {"range": [-1, 101], "dtick": 25, "fixedrange": True}
     return {
         "hovermode": "closest",

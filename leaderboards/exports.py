@@ -1,4 +1,4 @@
-"""The tables of a board as CSV, Markdown and LaTeX.
+"""The tables of a board as CSV, Markdown, LaTeX and JSON.
 
 Names and reasons come from files that others wrote: they are escaped for each format, and a CSV cell that a spreadsheet
 would take for a formula gets an apostrophe in front.
@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterable, Sequence
 
 from leaderboards.formats import DASH, count, main, percent, span
 from leaderboards.load import Run
+from leaderboards.reproduction import Quote
 from leaderboards.tables import Cell, Row, Table
 
 Field = str | float | int | None
 
 
 def table_csv(table: Table) -> str:
-    """Return a table with all digits: value, low, high, n, missing and reason of each column."""
+    """Return a table with all digits: value, low, high, n, missing and reason of each column.
+
+    What papers print of a model stands beneath it, of the kind "printed", its source where others have their run.
+    """
     head: list[Field] = ["model", "run", "kind", "trained_on"]
     for column in table.columns:
         parts = ("", " low", " high", " n", " missing", " reason") if column.form in ("percent", "failures") else ("",)
@@ -32,7 +37,43 @@ def table_csv(table: Table) -> str:
             if column.form in ("percent", "failures"):
                 line += [cell.low, cell.high, cell.n, cell.n_missing, cell.reason]
         lines.append(line)
+        lines += [_quote_line(row, quote, table) for quote in row.quotes]
     return _csv(lines)
+
+
+def _quote_line(row: Row, quote: Quote, table: Table) -> list[Field]:
+    line: list[Field] = [row.model.name, quote.source, "printed", f"{quote.method}; weights: {quote.weights}"]
+    for column, cell in zip(table.columns, quote.cells, strict=True):
+        line.append(round(cell.printed / 100, 8) if cell else None)
+        line += [None] * (5 if column.form in ("percent", "failures") else 0)
+    return line
+
+
+def table_json(table: Table) -> str:
+    """Return a table as JSON: what each column means, and by row its cells with value, interval, n and reason.
+
+    Values are shares, parameters and images a second as they are; undefined is null with a reason.
+    """
+    columns = [{"key": c.key, "title": c.title, "definition": c.definition, "higher_is_better": c.higher_is_better}
+               for c in table.columns]  # fmt: skip
+    rows = [
+        {
+            "model": row.model.name, "run": row.run, "kind": "baseline" if row.model.baseline else "detector",
+            "trained_on": _trained(row),
+            "cells": {c.key: _plain(cell) for c, cell in zip(table.columns, row.cells, strict=True)},
+        }
+        for row in (*table.detectors, *table.baselines)
+    ]  # fmt: skip
+    told = {"dataset": table.dataset, "title": table.title, "metric": table.metric.key, "columns": columns}
+    return json.dumps(told | {"rows": rows}, indent=1, ensure_ascii=False) + "\n"
+
+
+def _plain(cell: Cell) -> dict[str, Field]:
+    """Return what a cell holds: always its value, of the rest what is known."""
+    names = ("low", "high", "level", "n", "reason", "trained", "detail")
+    known = {name: getattr(cell, name) for name in names if getattr(cell, name) is not None}
+    missing = {"n_missing": cell.n_missing} if cell.n is not None else {}
+    return {"value": cell.value, **known, **missing}
 
 
 def scores_csv(runs: Sequence[Run]) -> str:
@@ -68,15 +109,15 @@ def _cell_text(field: Field) -> str:
 
 def table_markdown(table: Table) -> str:
     """Return a pipe table: percent with intervals, best bold, second underlined, n in the head, reasons below."""
-    head = ["Model", *(["Run"] if table.several_runs else []), *(_head(c.title, c.n, _markdown) for c in table.columns)]
-    lines = [f"**{_markdown(table.dataset)}: {_markdown(table.title)}**", ""]
+    head = ["Model", *(["Run"] if table.several_runs else []), *(_head(c.title, c.n, markdown) for c in table.columns)]
+    lines = [f"**{markdown(table.dataset)}: {markdown(table.title)}**", ""]
     lines += ["| " + " | ".join(head) + " |", "| --- " + "| ---: " * (len(head) - 1) + "|"]
     for row in (*table.detectors, *table.baselines):
-        name = f"*{_markdown(row.model.name)}*" if row.model.baseline else _markdown(row.model.name)
-        first = [name, *([_markdown(row.run)] if table.several_runs else [])]
+        name = f"*{markdown(row.model.name)}*" if row.model.baseline else markdown(row.model.name)
+        first = [name, *([markdown(row.run)] if table.several_runs else [])]
         cells = [_markdown_cell(cell, column.n) for cell, column in zip(row.cells, table.columns, strict=True)]
         lines.append("| " + " | ".join([*first, *cells]) + " |")
-    notes = [f"{number}. {_markdown(note)}" for number, note in enumerate(table.notes, 1)]
+    notes = [f"{number}. {markdown(note)}" for number, note in enumerate(table.notes, 1)]
     legend = ["", "Best bold, second underlined; baselines that see no pixel in italics. † trained on this generator."]
     return "\n".join([*lines, *legend, *([""] if notes else []), *notes]) + "\n"
 
@@ -102,7 +143,7 @@ def _own_n(cell: Cell, common_n: int | None) -> str:
     return f"n={cell.n}" if cell.n is not None and cell.n != common_n else ""
 
 
-def _markdown(text: str) -> str:
+def markdown(text: str) -> str:
     """Escape text for a Markdown table cell; no markup of either Markdown or HTML is left."""
     plain = re.sub(r"\s+", " ", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_{}\[\]()#!|~:])", r"\\\1", plain)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from leaderboards.columns import Column
 from leaderboards.gallery import Gallery
-from leaderboards.load import ModelFacts
+from leaderboards.load import DatasetFacts, ModelFacts
 from leaderboards.tables import Cell, DatasetBoard, Row, Table, slugged
 
 GENERATOR = "generator:"
@@ -27,7 +27,11 @@ class Part(NamedTuple):
     """One model on one dataset in one run. `examples` are links into the gallery: all, wrong ones, without answer."""
 
     title: str
+    dataset: DatasetFacts
+    by: str
+    """The run's name."""
     run: str | None
+    """The same where it has to be told because there are several."""
     facts: ModelFacts
     scores: tuple[tuple[Column, Cell], ...]
     metrics: tuple[Column, ...]
@@ -42,6 +46,11 @@ class ModelPage:
     file: str
     name: str
     parts: tuple[Part, ...]
+
+    @property
+    def card(self) -> str:
+        """The name of the file with the snippet for a model card."""
+        return f"model-card-{self.file.removeprefix('model-').removesuffix('.html')}.md"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +108,8 @@ def _part(board: DatasetBoard, row: Row, found: Links, gallery: Gallery | None) 
         generators.append(OfGenerator(name, found.generators.get((board.slug, name)), cells))
     return Part(
         title=board.title,
+        dataset=board.facts,
+        by=row.run,
         run=row.run if board.overview.several_runs else None,
         facts=row.model,
         scores=tuple(zip(board.overview.columns, row.cells, strict=True)),

@@ -136,6 +136,7 @@ DRAWN = 6  # detectors shown at once; the others wait in the legend
 # Okabe and Ito's colours without black and yellow, which vanish on one of the two grounds. Shapes repeat at another
 # pace, so that colour and shape together are told apart.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+DASHES = ("solid", "dash", "dot", "dashdot")
 SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "star", "hexagon")
 
 

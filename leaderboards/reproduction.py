@@ -8,44 +8,14 @@ in the source.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from fdr_bench.types import Score
 from leaderboards.contamination import seen_in_training
+from leaderboards.counterparts import OTHERWISE, Counterpart, canonical, counterpart
 from leaderboards.load import DatasetFacts, ModelFacts, Run
 from leaderboards.published import Published, published
-
-METRICS: Mapping[str, str] = {
-    "ACC": "acc",
-    "ACC real": "real_acc",
-    "ACC fake": "fake_acc",
-    "AP": "ap",
-    "BLEU-1": "bleu1@nltk-split",
-    "ROUGE-L": "rougeL@stem",
-    "CSS": "css@minilm-l6",
-    "Fail%": "failure_rate",
-}
-"""Printed name, without what stands in brackets behind it, to ours."""
-SHARES = ("BLEU-1", "ROUGE-L", "CSS")
-"""Printed as shares; all others in percent."""
-VIEWS: Mapping[str, str] = {"crop 224": "crop224", "no crop": "no_crop"}
-MEANS = frozenset({"mean", "average", "avg", "all", "avg10"})
-"""Printed columns that mean the whole set."""
-NAMES: Mapping[str, str] = {
-    "sd": "stablediffusion",
-    "kd": "kandinsky",
-    "mj": "midjourney",
-    "sgxl": "styleganxl",
-    "sdv14": "sd14",
-    "sdv15": "sd15",
-    "sdv4": "sd14",
-    "sdv5": "sd15",
-    "wfir": "whichfaceisreal",
-    "sitd": "seeingdark",
-}
-"""Other spellings of a generator, letters and digits alone."""
 
 
 class Beside(NamedTuple):
@@ -69,11 +39,32 @@ class Beside(NamedTuple):
     method: str
     dataset_printed: str
     source: str
+    preset: str | None
+    """The preset that the number is printed of, None where it is none's in particular."""
+    weights: str
+    """What is known of the weights, in words."""
+    view: str | None
+    """The preprocessing, where the source states it."""
+    slice: str
+    """Ours."""
+    key: str
+    """Our metric."""
 
     @property
     def difference(self) -> float | None:
         """Ours less the printed number, in points; None where ours does not exist."""
         return None if self.ours is None else self.ours - self.printed
+
+
+class Quote(NamedTuple):
+    """One source's numbers for a model, a cell a column; `view` is the preprocessing where it is another than ours."""
+
+    method: str
+    weights: str
+    source: str
+    dataset: str
+    view: str | None
+    cells: tuple[Beside | None, ...]
 
 
 def reproduction(runs: Sequence[Run]) -> tuple[Beside, ...]:
@@ -95,12 +86,10 @@ def besides(run: Run, model: ModelFacts, dataset: DatasetFacts) -> Iterator[Besi
     if not scores:
         return
     for row in dict.fromkeys(published(model.detector, dataset=dataset.name)):
-        metric, _, bracket = row.metric.partition(" (")
-        key, slice_ = METRICS.get(metric), slice_of(row.generator, dataset.generators)
-        if key is None or slice_ is None:
+        place = counterpart(row, dataset.generators)
+        if place is None:
             continue
-        score = scores.get((slice_, key))
-        factor = 100 if metric in SHARES else 1
+        score = scores.get((place.slice, place.metric))
         ours = None if score is None or score.value is None else 100 * score.value
         interval = score.interval if score is not None and ours is not None else None
         yield Beside(
@@ -109,33 +98,22 @@ def besides(run: Run, model: ModelFacts, dataset: DatasetFacts) -> Iterator[Besi
             dataset=dataset.name,
             generator=row.generator,
             metric=row.metric,
-            printed=factor * row.value,
+            printed=round(100 * row.value / place.scale, 6),
             ours=ours,
             low=None if interval is None else 100 * interval.low,
             high=None if interval is None else 100 * interval.high,
             reason=_reason(score, ours),
             n=None if score is None else score.n,
-            differences=tuple(_differences(row, bracket.rstrip(")"), model, dataset, slice_, score)),
+            differences=tuple(_differences(row, place, model, dataset, score)),
             method=row.method,
             dataset_printed=row.dataset,
             source=row.source,
+            preset=row.preset,
+            weights=row.weights,
+            view=place.view,
+            slice=place.slice,
+            key=place.metric,
         )
-
-
-def slice_of(printed: str, generators: Sequence[str]) -> str | None:
-    """Return the slice of our scores that a printed column means, None where our set has it not.
-
-    A mean is the mean over generators, and where a set has none, the whole set.
-    """
-    name = _key(printed)
-    if name in MEANS:
-        return "macro" if generators else "all"
-    wanted = NAMES.get(name, name)
-    return next((f"generator:{g}" for g in generators if NAMES.get(_key(g), _key(g)) == wanted), None)
-
-
-def _key(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.casefold())
 
 
 def _reason(score: Score | None, ours: float | None) -> str | None:
@@ -145,7 +123,7 @@ def _reason(score: Score | None, ours: float | None) -> str | None:
 
 
 def _differences(
-    row: Published, bracket: str, model: ModelFacts, dataset: DatasetFacts, slice_: str, score: Score | None
+    row: Published, place: Counterpart, model: ModelFacts, dataset: DatasetFacts, score: Score | None
 ) -> Iterator[str]:
     """Yield what is not the same, the weightiest first."""
     if row.preset is None:
@@ -154,19 +132,23 @@ def _differences(
         yield f"printed of preset {row.preset}, ours is {model.preset or 'none'}"
     elif row.weights:
         yield f"weights: {row.weights}"
-    view = VIEWS.get(bracket)
-    if view is not None and view != model.view:
-        yield f"preprocessing {view} there, {model.view or 'none'} here"
-    elif bracket and view is None:
-        yield f"printed for '{bracket}'"
-    if _key(row.dataset) != _key(dataset.name):
+    if place.view is not None and place.view != model.view:
+        yield f"preprocessing {place.view} there, {model.view or 'none'} here"
+    elif place.bracket and place.view is None:
+        yield f"printed for '{place.bracket}'"
+    if place.base in OTHERWISE:
+        yield OTHERWISE[place.base]
+    if canonical(row.dataset) != canonical(dataset.name):
         yield f"set '{row.dataset}' there, '{dataset.name}' here"
     counted = _counted(row)
     if counted is not None and score is not None and score.n != counted:
         yield f"{counted:,} samples there, {score.n:,} here"
     elif counted is None and score is not None:
         yield f"number of samples not printed, {score.n:,} here"
-    if slice_.startswith("generator:") and seen_in_training(model, dataset.name, slice_.partition(":")[2]) == "here":
+    if (
+        place.slice.startswith("generator:")
+        and seen_in_training(model, dataset.name, place.slice.partition(":")[2]) == "here"
+    ):
         yield "our weights were trained on this generator"
 
 

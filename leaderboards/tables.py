@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal, NamedTuple
@@ -23,7 +23,7 @@ from leaderboards.columns import (
 )
 from leaderboards.contamination import seen_in_training
 from leaderboards.load import TEXT_BASELINES, DatasetFacts, ModelFacts, Run
-from leaderboards.reproduction import Beside, besides
+from leaderboards.reproduction import Beside, Quote, besides
 
 FILES_ALONE = "file-metadata"
 BIASED_ABOVE = 0.6  # balanced accuracy that the interval of `file-metadata` must lie above for the warning
@@ -53,11 +53,12 @@ class Cell:
 
 
 class Row(NamedTuple):
-    """One model of one run."""
+    """One model of one run; `quotes` are what papers print of it for the same columns (see `quoted`)."""
 
     run: str
     model: ModelFacts
     cells: tuple[Cell, ...]
+    quotes: tuple[Quote, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +103,8 @@ class _Entry(NamedTuple):
     scores: Mapping[tuple[str, str], Score]  # (slice, metric)
 
 
-def dataset_boards(runs: Sequence[Run]) -> tuple[DatasetBoard, ...]:
-    """Return one board a dataset, in order of appearance.
+def dataset_boards(runs: Sequence[Run], aside: Collection[tuple[str, str]] = ()) -> tuple[DatasetBoard, ...]:
+    """Return one board a dataset, in order of appearance; none of those of a run that are `aside`, as (run, dataset).
 
     Datasets of one name that differ in content (other fingerprints) get boards of their own: their numbers do not
     belong in one table.
@@ -112,6 +113,8 @@ def dataset_boards(runs: Sequence[Run]) -> tuple[DatasetBoard, ...]:
     printed: dict[tuple[str, str | None], list[Beside]] = {}
     for run in runs:
         for name, facts in run.datasets.items():
+            if (run.name, name) in aside:
+                continue
             _, entries = found.setdefault((name, facts.fingerprint), (facts, []))
             entries.extend(_entries(run, name))
             beside = printed.setdefault((name, facts.fingerprint), [])

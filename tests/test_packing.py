@@ -66,11 +66,13 @@ def test_a_judges_answers_and_marks_and_the_curves_go_along(run, tmp_path):
     for name, content in written.items():
         (mine / name).write_text(content)
     (mine / "lock").write_text("")  # nobody else's business
-    (judged / "curves.json").write_text('{"schema": 1, "curves": []}')
+    for name in ("curves.json", "robustness.json"):
+        (judged / name).write_text('{"schema": 1, "curves": []}')
     folder = unpack(pack(judged, tmp_path / "judged.zip"), tmp_path / "back")
     back = folder / "judges" / mine.name
     assert {name: (back / name).read_text() for name in written} == written
     assert not (back / "lock").exists() and (folder / "curves.json").exists()
+    assert (folder / "robustness.json").exists()
 
 
 def test_equal_runs_pack_to_equal_bytes_without_boards_locks_or_images(run, packed, tmp_path):

@@ -161,6 +161,10 @@ def test_a_run_over_perturbed_sets_gives_curves_and_a_paired_comparison(tmp_path
     assert (aligned["aligned"], aligned["difference"], aligned["p"], aligned["n"]) == ("aligned-jpeg-95", 0, 1, 12)
     assert "area" in fdr_bench("robustness", run, "--metric", "balanced_acc").output
     assert fdr_bench("resume", run).return_value == 0
+    kept = read_json(run / "robustness.json")
+    assert kept["curves"] == content["curves"] and kept["aligned"] == content["aligned"]
+    page = (run / "index.html").read_text(encoding="utf-8")
+    assert "Robustness</h3>" in page and page.count('<section class="dataset"') == 2  # the set, and the aligned one
     with pytest.raises(UsageError, match="not of 'f1'"):
         robustness(run, metric="f1")
 

@@ -3,4 +3,5 @@
 paired       differences of metrics with their intervals and p-values
 comparison   two runs, over the images that both have
 report       tables and JSON
+samples      the single samples, as a page shows them
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from fdr_bench.metrics.resampling import cells
 from fdr_bench.metrics.sliced import cells_of
 from fdr_bench.metrics.statistics import holm
 from fdr_bench.scored_slices import Settings, View
+
+if TYPE_CHECKING:
+    import pyarrow
 
 NO_VALIDATION = "no validation run was given"
 BY_GENERATOR = "acc@strict"
@@ -48,11 +51,13 @@ class Flip(NamedTuple):
     second_score: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Compared:
     """Two models on one dataset. Differences are the second's value less the first's.
 
-    `adjusted` are the p-values of ACC (strict) by generator, corrected by Holm's method for their number.
+    `adjusted` are the p-values of ACC (strict) by generator, corrected by Holm's method for their number. `views` are
+    both models' answers to the N common samples, `ids` and `images` (digests of the bytes, null where unknown) theirs;
+    `runs` the folders.
     """
 
     first: str
@@ -64,6 +69,10 @@ class Compared:
     rows: tuple[Paired, ...]
     adjusted: dict[str, float]
     flips: tuple[Flip, ...]
+    runs: tuple[Path, Path]
+    views: tuple[View, View]
+    ids: tuple[str, ...]
+    images: pyarrow.Array
 
 
 def compare(first: Side, second: Side, *, settings: Settings = USUAL, threads: int = 1) -> list[Compared]:
@@ -123,7 +132,7 @@ class _Read(NamedTuple):
     path: Path
     keys: list[tuple[str, bool, str | None]]  # id, fake, generator
     answers: Answers
-    images: object
+    images: pyarrow.Array
 
 
 def _read(run: Path, plan: Plan, dataset: str, model: str) -> _Read:
@@ -149,7 +158,7 @@ def _compare_pair(
 ) -> Compared:
     reads = _read(first, plans[0], dataset, pair[0]), _read(second, plans[1], dataset, pair[1])
     places = _common(reads, dataset)
-    views, ids, generators = _views(reads, places, plans, dataset, pair)
+    views, ids, generators, images = _views(reads, places, plans, dataset, pair)
     this = views[0].this
     parts = cells_of(this.fake, this.generator, this.generators)
     rows = paired_detection(*views, parts, metrics=METRICS_SHOWN, settings=settings, threads=threads)
@@ -168,6 +177,10 @@ def _compare_pair(
         rows=tuple(rows),
         adjusted={name: value for name, value in adjusted.items() if not np.isnan(value)},
         flips=tuple(_flips(views, ids, generators)),
+        runs=(first, second),
+        views=views,
+        ids=tuple(ids),
+        images=images,
     )
 
 
@@ -186,7 +199,9 @@ def _views(
     plans: tuple[Plan, Plan],
     dataset: str,
     pair: tuple[str, str],
-) -> tuple[tuple[View, View], list[str], list[str | None]]:
+) -> tuple[tuple[View, View], list[str], list[str | None], pyarrow.Array]:
+    import pyarrow.compute as pc
+
     keys = [reads[0].keys[place] for place in places[0].tolist()]
     names = sorted({name for _, _, name in keys if name is not None})
     number = {name: place for place, name in enumerate(names)} | {None: -1}
@@ -194,10 +209,7 @@ def _views(
     generator = np.array([number[key[2]] for key in keys], dtype=np.int64)
     order = np.argsort(cells(fake, generator), kind="stable")
     places, fake, generator = places[:, order], fake[order], generator[order]
-    digests = {
-        f"side {side}": read.images.take(place)  # type: ignore[attr-defined]
-        for side, read, place in zip("AB", reads, places, strict=True)
-    }
+    digests = {f"side {side}": read.images.take(place) for side, read, place in zip("AB", reads, places, strict=True)}
     try:
         content = contents(digests, len(order))
     except RunError:
@@ -219,7 +231,8 @@ def _views(
         )
         views.append(View.of(of_set, model, plan.thresholds[model], NO_VALIDATION))
     ordered = [keys[place] for place in order.tolist()]
-    return (views[0], views[1]), [key[0] for key in ordered], [key[2] for key in ordered]
+    images = pc.coalesce(*digests.values())
+    return (views[0], views[1]), [key[0] for key in ordered], [key[2] for key in ordered], images
 
 
 def _taken(answers: Answers, place: NDArray[np.int64], states_verdicts: bool) -> Answers:

@@ -9,14 +9,6 @@
   const tiles = document.getElementById("tiles");
   const detail = document.getElementById("detail");
 
-  // All that models, datasets and files say becomes text nodes: nothing here parses markup.
-  const make = (tag, name = "", content = "", parent = null) => {
-    const made = document.createElement(tag);
-    if (name) made.className = name;
-    if (content !== "") made.textContent = content;
-    if (parent) parent.append(made);
-    return made;
-  };
   const named = (model) => (model.run ? `${model.name} · ${model.run}` : model.name);
   const word = { f: "fake", r: "real", "-": "no answer", ".": "not reached" };
   const judge = (place, n) => {
@@ -26,7 +18,6 @@
   };
 
   // Filters
-  const choose = (select, options) => options.forEach(([value, label]) => { make("option", "", label, select).value = value; });
   choose(form.model, [["", "any detector"], ...models.map((model, place) => [String(place), named(model)])]);
   choose(form.generator, [["", "all"], ...generators.map((name, place) => [String(place), name])]);
   choose(form.attribute, [["", "any or none"], ...attributes.map((name, place) => [String(place), name])]);
@@ -48,13 +39,11 @@
     missed: (n, attribute, chosen) => samples.annotated[n].includes(attribute) && chosen.some((place) => writes(place, n) && !claimed(place, n, attribute)),
     extra: (n, attribute, chosen) => !samples.annotated[n].includes(attribute) && chosen.some((place) => claimed(place, n, attribute)),
   };
-  let found = [];
-  let opened = -1; // place in `found`
   const filter = () => {
     const chosen = asked();
     const { truth, generator, attribute, how, show, find } = form;
     const sought = find.value.toLowerCase();
-    found = [];
+    const found = [];
     for (let n = 0; n < count; n += 1) {
       if (truth.value && samples.truth[n] !== truth.value) continue;
       if (generator.value !== "" && samples.generator[n] !== Number(generator.value)) continue;
@@ -64,99 +53,31 @@
     }
     document.getElementById("count").textContent = found.length === count ? `${count.toLocaleString("en")} images.`
       : `${found.length.toLocaleString("en")} of ${count.toLocaleString("en")} images.`;
+    return found;
   };
 
-  // The grid builds the rows in view and no others, so that thousands of samples cost what a screenful costs.
-  const WIDTH = 132, HEIGHT = 164;
-  const built = new Map();
-  const columns = () => Math.max(1, Math.floor(tiles.clientWidth / WIDTH));
-  const tile = (place) => {
-    const n = found[place];
-    const made = make("button", "tile");
-    made.type = "button";
-    made.style.width = `${WIDTH - 4}px`;
-    const frame = make("span", "frame", "", made);
-    if (samples.pictures[n]) {
-      const image = make("img", "", "", frame);
-      image.loading = "lazy";
-      image.decoding = "async";
-      image.alt = "";
-      image.src = `thumbnails/${samples.pictures[n]}`;
-    } else make("span", "", "no picture", frame);
+  const tile = (n) => {
     const generator = samples.generator[n];
-    make("b", "", word[samples.truth[n]] + (generator < 0 ? "" : ` · ${generators[generator]}`), made);
     const chosen = asked();
     const wrong = chosen.filter((place) => judge(place, n) === "wrong").length;
     const none = chosen.filter((place) => judge(place, n) === "none").length;
-    make("i", "", chosen.length === 1 ? { right: "✓ right", wrong: "✗ wrong", none: "– no answer" }[judge(chosen[0], n)]
-      : `${wrong ? `✗ ${wrong} of ${chosen.length} wrong` : none === chosen.length ? "– no answer" : "✓ none wrong"}`, made);
-    made.title = samples.ids[n];
-    made.addEventListener("click", () => open(place));
-    return made;
+    const first = word[samples.truth[n]] + (generator < 0 ? "" : ` · ${generators[generator]}`);
+    const second = chosen.length === 1 ? { right: "✓ right", wrong: "✗ wrong", none: "– no answer" }[judge(chosen[0], n)]
+      : `${wrong ? `✗ ${wrong} of ${chosen.length} wrong` : none === chosen.length ? "– no answer" : "✓ none wrong"}`;
+    return tileOf(samples.pictures[n], samples.ids[n], first, second);
   };
-  const build = (anew = false) => {
-    if (anew) { built.forEach((made) => made.remove()); built.clear(); }
-    const across = columns();
-    tiles.style.height = `${Math.ceil(found.length / across) * HEIGHT + 6}px`;
-    const first = Math.max(0, Math.floor(grid.scrollTop / HEIGHT) - 2) * across;
-    const last = Math.min(found.length, (Math.ceil((grid.scrollTop + grid.clientHeight) / HEIGHT) + 2) * across);
-    built.forEach((made, place) => { if (place < first || place >= last) { made.remove(); built.delete(place); } });
-    for (let place = first; place < last; place += 1) {
-      let made = built.get(place);
-      if (!made) { made = tile(place); built.set(place, made); tiles.append(made); }
-      made.style.left = `${(place % across) * WIDTH + 4}px`;
-      made.style.top = `${Math.floor(place / across) * HEIGHT + 4}px`;
-      made.setAttribute("aria-current", String(place === opened));
-    }
-  };
-  const reveal = () => {
-    const top = Math.floor(opened / columns()) * HEIGHT;
-    if (top < grid.scrollTop) grid.scrollTop = top;
-    if (top + HEIGHT > grid.scrollTop + grid.clientHeight) grid.scrollTop = top + HEIGHT - grid.clientHeight;
-  };
-
-  // Texts travel packed, a hundred samples a piece, and are unpacked when one of them is opened.
-  const packed = [...document.querySelectorAll("script.texts")];
-  const unpacked = new Map();
-  const texts = (n) => {
-    const number = Math.floor(n / samples.chunk);
-    if (!unpacked.has(number)) unpacked.set(number, (async () => {
-      const bytes = Uint8Array.from(atob(packed[number].textContent), (letter) => letter.charCodeAt(0));
-      return JSON.parse(await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text());
-    })());
-    return unpacked.get(number).then((chunk) => chunk[n % samples.chunk]);
-  };
-
-  // The address keeps filters and example, so that it can be passed on.
+  const viewer = viewing(grid, tiles, tile, () => { keep(); draw(); });
+  const texts = unpacker([...document.querySelectorAll("script.texts")], samples.chunk);
   const FIELDS = ["model", "show", "truth", "generator", "attribute", "how", "find"];
-  const keep = () => {
-    const said = new URLSearchParams();
-    FIELDS.forEach((name) => { if (form[name].value !== { show: "all", how: "annotated" }[name] && form[name].value) said.set(name, form[name].value); });
-    if (opened >= 0) said.set("id", samples.ids[found[opened]]);
-    try { history.replaceState(null, "", `#${said}`); } catch { /* the address stays */ }
-  };
-  const recall = () => {
-    const said = new URLSearchParams(location.hash.slice(1));
-    FIELDS.forEach((name) => { if (said.has(name)) form[name].value = said.get(name); });
-    [...form.querySelectorAll("select")].forEach((select) => { if (select.selectedIndex < 0) select.selectedIndex = 0; });
-    filter();
-    const place = found.indexOf(samples.ids.indexOf(said.get("id")));
-    opened = place >= 0 ? place : found.length ? 0 : -1;
-  };
+  const kept = address(form, FIELDS, { show: "all", how: "annotated" });
+  const keep = () => kept.keep(samples.ids[viewer.sample()]);
 
   // One opened example
-  const open = (place) => {
-    opened = Math.min(Math.max(place, 0), found.length - 1);
-    reveal();
-    build();
-    keep();
-    draw();
-  };
   const draw = async () => {
-    const n = opened < 0 ? -1 : found[opened];
+    const n = viewer.sample();
     if (n < 0) { detail.replaceChildren(make("p", "nothing", "No image matches these filters.")); return; }
     const told = await texts(n);
-    if (n !== found[opened]) return; // another one was opened meanwhile
+    if (n !== viewer.sample()) return; // another one was opened meanwhile
     const page = document.createDocumentFragment();
     make("bdi", "", samples.ids[n], make("h2", "", "", page));
     const head = make("div", "head", "", page);
@@ -255,33 +176,18 @@
   };
 
   const changed = () => {
-    const before = opened < 0 ? -1 : found[opened];
-    filter();
-    const place = found.indexOf(before);
-    opened = place >= 0 ? place : found.length ? 0 : -1;
-    grid.scrollTop = 0;
-    build(true);
-    if (opened >= 0) reveal();
-    build();
+    viewer.show(filter(), viewer.sample());
     keep();
+    draw();
+  };
+  const recall = () => {
+    const id = kept.recall();
+    viewer.show(filter(), samples.ids.indexOf(id));
     draw();
   };
   form.addEventListener("input", changed);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(changed));
-  grid.addEventListener("scroll", () => requestAnimationFrame(() => build()), { passive: true });
-  window.addEventListener("resize", () => build());
-  window.addEventListener("hashchange", () => { recall(); build(true); reveal(); build(); draw(); });
-  document.addEventListener("keydown", (event) => {
-    if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest?.("input, select, textarea")) return;
-    const to = { ArrowLeft: opened - 1, ArrowRight: opened + 1, Home: 0, End: found.length - 1 }[event.key];
-    if (to === undefined || !found.length) return;
-    event.preventDefault();
-    open(to);
-  });
+  window.addEventListener("hashchange", recall);
   recall();
-  build(true);
-  if (opened >= 0) reveal();
-  build();
-  draw();
 })();

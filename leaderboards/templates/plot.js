@@ -16,7 +16,7 @@
 
   const draw = async (canvas) => {
     const Plotly = await plotly();
-    const chosen = Number(canvas.closest("[data-matrix]").querySelector("input:checked").value);
+    const chosen = Number(canvas.closest("[data-matrix]").querySelector("input[type=radio]:checked").value);
     const { data, layout } = structuredClone(figures[Number(canvas.dataset.figure)][chosen]);
     const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
     const axis = { gridcolor: colour("--line"), zerolinecolor: colour("--line"), linecolor: colour("--strong-line") };
@@ -42,6 +42,7 @@
     canvas.closest("figure").hidden = false;
     watcher.observe(canvas);
     canvas.closest("[data-matrix]").addEventListener("change", (event) => {
+      if (event.target.type !== "radio") return;
       const label = event.target.parentElement.textContent.trim();
       canvas.closest("figure").querySelector(".plot-metric").textContent = label;
       redraw();

@@ -72,6 +72,19 @@ def test_a_click_on_a_head_sorts_and_a_second_turns_the_order(opened):
     assert head.get_attribute("aria-sort") == "ascending"
 
 
+def test_printed_numbers_move_with_the_model_that_they_are_of(browser, tmp_path):
+    known = {
+        name: {"detector": name.partition("@")[0], "preset": "official"} for name in ("npr@official", "univfd@official")
+    }
+    rows = [score(name, "acc", value, dataset="mmfr") for name, value in zip(known, (0.5, 0.4), strict=True)]
+    browser.get(site.build([write_run(tmp_path / "run", rows, models=known)], tmp_path).as_uri())
+    script = "return [...document.querySelectorAll('.overview tbody.detectors tr')].map(row => row.cells[0].innerText)"
+    firsts = lambda: [cell.split("\n")[0].partition(" (")[0] for cell in browser.execute_script(script)]  # noqa: E731
+    assert firsts() == ["npr@official", "printed: NPR", "univfd@official", "printed: UniFD"]
+    find(browser, ".overview thead th:nth-child(2) button").click()
+    assert firsts() == ["univfd@official", "printed: UniFD", "npr@official", "printed: NPR"]
+
+
 def test_what_is_undefined_is_last_in_both_orders_and_baselines_stay(opened):
     for expected in (["npr@scenes", "x" * 80, ATTACK], ["x" * 80, "npr@scenes", ATTACK]):
         find(opened, ".overview thead th:nth-child(3) button").click()
@@ -95,6 +108,47 @@ def test_search_hides_the_others_and_keeps_the_baselines(opened):
     find(opened, "#search").send_keys("nothing")
     assert models(opened) == []
     assert find(opened, ".nothing").is_displayed()
+
+
+def test_columns_are_chosen_and_the_address_keeps_what_the_reader_set(opened, index):
+    shown = (
+        "return [...document.querySelectorAll('.overview thead th')].filter(th => !th.hidden).map(th => th.dataset.key)"
+    )
+    everything = opened.execute_script(shown)
+    assert everything[:3] == ["model", "acc", "ap"]
+    find(opened, ".columns summary").click()
+    find(opened, "[data-columns='set-overview'] input[value='acc']").click()
+    assert opened.execute_script(shown) == [key for key in everything if key != "acc"]
+    assert (
+        find(opened, ".columns-shown").get_attribute("textContent")
+        == f" {len(everything) - 2} of {len(everything) - 1}"
+    )
+    cells = "return [...document.querySelectorAll('.overview tbody.detectors tr')].map(row => row.cells[1].hidden)"
+    assert opened.execute_script(cells) == [True, True, True]
+    find(opened, "h1").click()  # elsewhere: the choice closes
+    assert not find(opened, "[data-columns='set-overview']").is_displayed()
+    find(opened, ".overview thead th:nth-child(1) button").click()
+    find(opened, "#search").send_keys("s")
+    find(opened, ".switch label:nth-of-type(2)").click()
+    address = opened.current_url
+    opened.get("about:blank")
+    opened.get(address)
+    assert opened.execute_script(shown) == [key for key in everything if key != "acc"]
+    assert models(opened) == [ATTACK, "npr@scenes"]  # by name, and those with an s
+    assert find(opened, ".overview thead th:nth-child(1)").get_attribute("aria-sort") == "ascending"
+    assert opened.execute_script("return [...document.querySelectorAll('.panel')].map(panel => !panel.hidden)")[1]
+    find(opened, ".columns summary").click()
+    find(opened, "[data-columns='set-overview'] button").click()
+    assert opened.execute_script(shown) == everything
+
+
+def test_an_address_of_another_board_breaks_nothing(opened, index):
+    opened.get("about:blank")
+    opened.get(
+        index.as_uri() + "#sort=gone:ascending:acc&sort=set-overview:sideways:acc&hide=gone:x&show=gone:1&search=npr"
+    )
+    assert models(opened) == ["npr@scenes"]
+    assert [entry for entry in opened.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
 def test_the_theme_follows_the_system_until_the_reader_chooses(opened, index):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 
 import pytest
 
-from leaderboards.exports import latex, scores_csv, table_csv, table_latex, table_markdown
+from leaderboards.exports import latex, scores_csv, table_csv, table_json, table_latex, table_markdown
 from leaderboards.load import load_runs
 from leaderboards.tables import dataset_boards
 from tests.leaderboards.boards import score, write_run
@@ -35,6 +36,17 @@ def test_csv_keeps_all_digits_and_says_what_a_number_rests_on(overview):
     assert (first["acc"], first["acc low"], first["acc high"], first["acc n"]) == ("0.9", "0.88", "0.92", "600")
     assert (first["ap"], first["ap reason"]) == ("", "verdicts only")
     assert lines[2]["acc missing"] == "10"
+
+
+def test_json_keeps_what_a_number_rests_on_and_null_has_a_reason(overview):
+    told = json.loads(table_json(overview))
+    assert [column["key"] for column in told["columns"]] == [column.key for column in overview.columns]
+    assert [row["model"] for row in told["rows"]] == ["npr@x", "cnn@x", "clip@x", "constant"]
+    first, third = told["rows"][0]["cells"], told["rows"][2]["cells"]
+    expected = {"value": 0.9, "low": 0.88, "high": 0.92, "level": 0.95, "n": 600, "n_missing": 0}
+    assert first["acc"] == expected
+    assert first["ap"] == {"value": None, "n": 0, "reason": "verdicts only", "n_missing": 600}
+    assert (third["acc"]["n"], third["acc"]["n_missing"]) == (590, 10)
 
 
 def test_all_scores_go_to_one_csv(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 from fdr_bench.errors import RunError
 from fdr_bench.examples import write_examples
-from leaderboards import site
+from leaderboards import rendering, side_by_side, site
 from leaderboards.gallery import CHUNK
 from tests.galleries import ANSWER, EDGES, LIGHTING, write_gallery_run
 from tests.leaderboards.boards import SETTINGS, score, write_run
@@ -145,8 +145,8 @@ def test_nothing_that_a_model_wrote_becomes_markup_or_a_file(tmp_path, text):
     assert list((tmp_path / "out" / "thumbnails").iterdir()) == []
 
 
-def test_the_pages_script_parses_no_markup():
-    source = "".join((site.TEMPLATES / name).read_text() for name in site.GALLERY_SCRIPTS)
+def test_the_scripts_of_pages_of_samples_parse_no_markup():
+    source = "".join(rendering.source(name) for name in {*site.GALLERY_SCRIPTS, *side_by_side.SCRIPTS})
     for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(", "srcdoc",
                 "DOMParser", "setAttribute(\"on", ".href ="):  # fmt: skip
         assert way not in source

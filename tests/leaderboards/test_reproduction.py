@@ -11,8 +11,9 @@ from click.testing import CliRunner
 
 from fdr_bench.cli import cli
 from fdr_bench.types import Interval, Score, TrainedOn
+from leaderboards.counterparts import slice_of
 from leaderboards.load import DatasetFacts, ModelFacts, Run
-from leaderboards.reproduction import Beside, reproduction, slice_of
+from leaderboards.reproduction import Beside, reproduction
 
 MODEL = ModelFacts(name="cnndetection@official", detector="cnndetection", preset="official", view="crop224")
 FORENSYNTHS = DatasetFacts(name="forensynths-test", generators=("biggan", "progan", "seeingdark"))

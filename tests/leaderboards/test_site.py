@@ -105,6 +105,8 @@ def test_the_page_carries_the_files_that_lie_beside_it(scored, tmp_path):
     written = {path.name: path.read_text() for path in (tmp_path / "exports").iterdir()}
     assert json.loads(carried) == written
     assert {"fdr-scenes-test-overview.csv", "fdr-scenes-test-generators-ap.tex", "scores.csv"} <= written.keys()
+    assert {"fdr-scenes-test-overview.json", "model-card-npr-scenes.md"} <= written.keys()
+    assert "model-card-constant.md" not in written  # a baseline has no card
 
 
 def test_the_page_asks_for_nothing_outside_itself(page):
@@ -177,4 +179,4 @@ def test_nothing_in_the_files_becomes_markup(tmp_path, text):
             assert LOCAL.fullmatch(attributes.get("href") or "#")
         assert text in reader.text
     for path in (tmp_path / "out" / "exports").iterdir():
-        assert re.fullmatch(r"[a-z0-9-]+\.(csv|md|tex)", path.name)
+        assert re.fullmatch(r"[a-z0-9-]+\.(csv|md|tex|json)", path.name)

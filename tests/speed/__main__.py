@@ -21,6 +21,8 @@ from tests.speed.detectors import measure_all
 from tests.speed.generation import measure as measure_generation
 from tests.speed.official import measure_official
 from tests.speed.scoring import measure as measure_scoring
+from tests.speed.site import lines as board_lines
+from tests.speed.site import measure as measure_board
 from tests.speed.texts import measure as measure_texts
 
 
@@ -33,6 +35,7 @@ def main() -> None:
     parser.add_argument(
         "--official", action="store_true", help="also the papers' networks, of up to 900 million parameters"
     )
+    parser.add_argument("--board", type=int, default=100_000, help="images of the board, by 12 models")
     given = parser.parse_args()
     print(f"{os.cpu_count()} cores; medians of {given.rounds} interleaved rounds\n")
     for line in measure_all(given.images, given.rounds):
@@ -49,6 +52,8 @@ def main() -> None:
         f"\nscoring {cost.predictions:,} predictions with 1,000 resamples: {cost.seconds:.1f} s, "
         f"{cost.peak_bytes / 1e9:.2f} GB at most   (asked: under 60 s and 2 GB)"
     )
+    for line in board_lines(measure_board(given.board, 12), given.board, 12):
+        print(line, flush=True)
     texts = measure_texts()
     print(
         f"BLEU-1 + ROUGE-L of 10,000 pairs of 100 words: {1e6 * texts.ours:.0f} µs a pair, {texts.ratio:.0f} times as "
