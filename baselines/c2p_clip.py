@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from baselines._torch import CLIP, TorchDetector
 from fdr_bench.types import CenterCrop, DetectorCard, Preset, Resize, TrainedOn, View, Weights
@@ -58,25 +58,12 @@ class C2PCLIP(TorchDetector):
             ),
         },
     )
-
-    @classmethod
-    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
-        """Return the paper's network."""
-        return SIZES
-
-    @classmethod
-    def network(cls, **architecture: Any) -> nn.Module:
-        """Return a `C2PCLIPNet`: on ViT-L/14 but for the sizes given, or on the `clip` inside a package."""
-        from baselines._c2p_clip import build
-
-        return build(**architecture)
+    built_by = "baselines._c2p_clip:build"
+    sized = SIZES
+    channels_last = False  # after the patch embedding there are only matrix products
 
     def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
         """Return the paper's network with the authors' file: the zip as it comes, or what is in it."""
         from baselines._c2p_clip import from_file
 
         return from_file(weights["weights"])
-
-    def prefers_channels_last(self) -> bool:
-        """Say no: after the patch embedding there are only matrix products."""
-        return False

@@ -14,7 +14,7 @@ from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import CenterCrop, DetectorCard, Preset, Resize, TrainedOn, View, Weights
 
 if TYPE_CHECKING:
-    from torch import nn
+    pass
 
 CROP_224 = View(steps=(CenterCrop(224),), **IMAGENET)
 CROP_128 = View(steps=(CenterCrop(128),), **IMAGENET)
@@ -68,18 +68,8 @@ class CNNDetection(TorchDetector):
             "scenes": scenes_preset("cnndetection", view=CROP_128),
         },
     )
-
-    @classmethod
-    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
-        """Return the paper's ResNet-50, a small one for images of 32 to 128 px, and the one for FDR-Scenes."""
-        return SIZES
-
-    @classmethod
-    def network(cls, **architecture: Any) -> nn.Module:
-        """Return a `ResNet` of these keywords; none: ResNet-50."""
-        from baselines._resnet import ResNet
-
-        return ResNet(**architecture)
+    built_by = "baselines._resnet:ResNet"
+    sized = SIZES
 
     @classmethod
     def recipe(cls, size: str) -> Recipe:

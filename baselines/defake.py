@@ -109,19 +109,9 @@ class DeFake(TorchDetector):
             ),
         },
     )
+    built_by = "baselines._defake:DeFakeNet"
+    channels_last = False  # after the patch embedding there are only matrix products
     tokens: CaptionTokens | None = None
-
-    @classmethod
-    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
-        """Return the paper's network."""
-        return {"official": {}}
-
-    @classmethod
-    def network(cls, **architecture: Any) -> nn.Module:
-        """Return a `DeFakeNet` of these keywords; none: the paper's, at its initialisation. It reads captions too."""
-        from baselines._defake import DeFakeNet
-
-        return DeFakeNet(**architecture)
 
     @classmethod
     def recipe(cls, size: str) -> Recipe:
@@ -148,7 +138,3 @@ class DeFake(TorchDetector):
         if self.tokens is None:
             raise WeightsError(f"{self.card.name} was loaded without its captioner; give {CAPTIONER.filename} too")
         return (self.tokens(images).to(self.device),)
-
-    def prefers_channels_last(self) -> bool:
-        """Say no: after the patch embedding there are only matrix products."""
-        return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from baselines._torch import IMAGENET, TorchDetector
 from fdr_bench.types import CenterCrop, DetectorCard, OpenCVResize, Preset, TrainedOn, View, Weights
@@ -76,18 +76,8 @@ class DRCT(TorchDetector):
             ),
         },
     )
-
-    @classmethod
-    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
-        """Return the paper's two networks."""
-        return SIZES
-
-    @classmethod
-    def network(cls, **architecture: Any) -> nn.Module:
-        """Return a `DRCTNet` of these keywords: logits (B, 2) of real and fake; none: on ConvNeXt-B."""
-        from baselines._drct import build
-
-        return build(**architecture)
+    built_by = "baselines._drct:build"
+    sized = SIZES
 
     def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
         """Return the preset's network with the authors' file. Raises `WeightsError` for the other preset's."""

@@ -8,19 +8,14 @@ Official code: chuangchuangtan/FreqNet-DeepfakeDetection @ 2c6bd02; numbers agre
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, ClassVar
 
 from baselines._torch import IMAGENET, TorchDetector
-from fdr_bench.errors import ImageError
 from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import CenterCrop, DetectorCard, Preset, Resize, TrainedOn, View, Weights
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-    from torch import Tensor, nn
+    pass
 
 RESIZE_256 = View(steps=(Resize((256, 256)),), **IMAGENET)
 WHOLE = View(**IMAGENET)
@@ -30,12 +25,6 @@ SIZES: Mapping[str, Mapping[str, object]] = {
     "official": {"depths": (3, 4), "widths": (64, 128)},
     "scenes": {"depths": (3, 4), "widths": (32, 64)},
 }
-
-PIXELS_AT_ONCE = 1 << 20
-"""Pixels in one forward pass. The first layers keep the image's full size, in 64 channels and their spectra."""
-
-LARGEST = 1 << 22
-"""Pixels of one image above which a view that keeps the image's own size is refused (it would need over 8 GB)."""
 
 OFFICIAL = Weights(
     filename="4-classes-freqnet-v2.pth",
@@ -73,40 +62,12 @@ class FreqNet(TorchDetector):
             ),
         },
     )
-
-    @classmethod
-    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
-        """Return the paper's network and a narrower one for FDR-Scenes."""
-        return SIZES
-
-    @classmethod
-    def network(cls, **architecture: Any) -> nn.Module:
-        """Return a `FrequencyNet` of these keywords (depths and widths of its bottleneck stages)."""
-        from baselines._freqnet import FrequencyNet
-
-        return FrequencyNet(**architecture)
-
-    def prefers_channels_last(self) -> bool:
-        """Say no: half of the work is Fourier transforms over planes."""
-        return False
-
-    def preprocess(self, image: Image) -> NDArray[np.float32]:
-        """Return the network's input (3, H, W). Raises `ImageError` where it would be too large for this network."""
-        array = super().preprocess(image)
-        height, width = array.shape[1:]
-        if height * width > LARGEST:
-            raise ImageError(
-                f"{width}x{height} px is more than FreqNet takes at once ({LARGEST} px); choose a view that resizes"
-            )
-        return array
-
-    def logits(self, inputs: Tensor, *beside: Tensor) -> Tensor:
-        """Return the logits (B,) of preprocessed images (B, 3, H, W), a few images at a time."""
-        import torch
-
-        height, width = inputs.shape[-2:]
-        at_once = max(1, PIXELS_AT_ONCE // (height * width))
-        return torch.cat([super(FreqNet, self).logits(part, *beside) for part in inputs.split(at_once)])
+    built_by = "baselines._freqnet:FrequencyNet"
+    sized = SIZES
+    channels_last = False  # half of the work is Fourier transforms over planes
+    # The first layers keep the image's full size, in 64 channels and their spectra: 8 GB for the largest image.
+    at_once = 1 << 20
+    largest = 1 << 22
 
     @classmethod
     def recipe(cls, size: str) -> Recipe:

@@ -96,18 +96,8 @@ class GramNet(TorchDetector):
             ),
         },
     )
-
-    @classmethod
-    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
-        """Return the benchmark's network and a narrower one for FDR-Scenes, both with one logit."""
-        return SIZES
-
-    @classmethod
-    def network(cls, **architecture: Any) -> nn.Module:
-        """Return a `GramNetwork` of these keywords; none: on ResNet-18, with one logit."""
-        from baselines._gramnet import GramNetwork
-
-        return GramNetwork(**architecture)
+    built_by = "baselines._gramnet:GramNetwork"
+    sized = SIZES
 
     @classmethod
     def recipe(cls, size: str) -> Recipe:
