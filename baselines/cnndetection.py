@@ -7,14 +7,11 @@ Official code: PeterWang512/CNNDetection @ ea0b562; numbers agree with it (tests
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from baselines._torch import IMAGENET, TorchDetector, scenes_preset
 from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import CenterCrop, DetectorCard, Preset, Resize, TrainedOn, View, Weights
-
-if TYPE_CHECKING:
-    pass
 
 CROP_224 = View(steps=(CenterCrop(224),), **IMAGENET)
 CROP_128 = View(steps=(CenterCrop(128),), **IMAGENET)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from baselines._torch import CLIP, SMALL_CLIP, TorchDetector
+from baselines._torch import CLIP, SMALL_CLIP, TorchDetector, scenes_preset
 from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import CenterCrop, DetectorCard, OpenCVResize, Preset, Tile, TrainedOn, View, Weights
 
@@ -83,6 +83,7 @@ class Effort(TorchDetector):
                 parameters=303_377_505,
                 note="the authors' fork of UniversalFakeDetect: crops without resizing, one logit",
             ),
+            "scenes": scenes_preset("effort", view=CROP_128, others=(SMALL_CLIP,)),
         },
     )
     built_by = "baselines._effort:build"
@@ -94,8 +95,8 @@ class Effort(TorchDetector):
         """Return that of the fork of UniversalFakeDetect; the network itself freezes all but residuals and head."""
         if size == "official":
             return Recipe(view=TILE_CROP_224, tile=256, crop=224, lr=2e-4, weight_decay=0.0, batch=48, epochs=10)
-        rest: dict[str, Any] = {"weight_decay": 0.0, "batch": 64, "epochs": 8, "save": ("*_residual", "head.*")}
-        return Recipe(view=CROP_128, crop=128, lr=2e-3, **rest)
+        rest: dict[str, Any] = {"weight_decay": 0.0, "batch": 64, "epochs": 5, "clip": 1.0}
+        return Recipe(view=CROP_128, crop=128, lr=3e-3, save=("*_residual", "head.*"), storage="float16", **rest)
 
     def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
         """Return the paper's network with a checkpoint in the layout of the preset's code base."""

@@ -8,14 +8,11 @@ Official code: chuangchuangtan/FreqNet-DeepfakeDetection @ 2c6bd02; numbers agre
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar
 
-from baselines._torch import IMAGENET, TorchDetector
+from baselines._torch import IMAGENET, TorchDetector, scenes_preset
 from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import CenterCrop, DetectorCard, Preset, Resize, TrainedOn, View, Weights
-
-if TYPE_CHECKING:
-    pass
 
 RESIZE_256 = View(steps=(Resize((256, 256)),), **IMAGENET)
 WHOLE = View(**IMAGENET)
@@ -23,7 +20,7 @@ CROP_128 = View(steps=(CenterCrop(128),), **IMAGENET)
 
 SIZES: Mapping[str, Mapping[str, object]] = {
     "official": {"depths": (3, 4), "widths": (64, 128)},
-    "scenes": {"depths": (3, 4), "widths": (32, 64)},
+    "scenes": {"depths": (2, 2), "widths": (16, 32)},
 }
 
 OFFICIAL = Weights(
@@ -60,6 +57,7 @@ class FreqNet(TorchDetector):
                 parameters=1_850_433,
                 note="resize256 is the setting for ForenSynths, native the one for GANGen-Detection",
             ),
+            "scenes": scenes_preset("freqnet", view=CROP_128),
         },
     )
     built_by = "baselines._freqnet:FrequencyNet"
@@ -74,4 +72,5 @@ class FreqNet(TorchDetector):
         """Return the paper's augmentation (crop and flip, no blur, no JPEG) with AdamW."""
         if size == "official":
             return Recipe(view=RESIZE_256, resize=(256, 256), crop=224, lr=1e-3, weight_decay=0.0, batch=32, epochs=85)
-        return Recipe(view=CROP_128, crop=64, epochs=8, batch=64, lr=3e-3, weight_decay=0.02)
+        rest: dict[str, Any] = {"epochs": 6, "batch": 64, "storage": "float16"}
+        return Recipe(view=CROP_128, crop=48, lr=3e-3, weight_decay=0.02, **rest)

@@ -96,7 +96,8 @@ def test_the_logits_are_linear_in_the_embedding_of_the_normalised_mean() -> None
 
 def test_the_card_counts_the_parameters_of_both_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    for size, preset in DRCT.card.presets.items():
+    for size in ("official", "official-clip"):
+        preset = DRCT.card.presets[size]
         with torch.device("meta"):
             network = DRCT.network(**DRCT.sizes()[size])
         assert sum(parameter.numel() for parameter in network.parameters()) == preset.parameters
