@@ -38,7 +38,7 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@
 
-# Retrain all that is shipped in baselines/weights: one generator of FDR-Scenes, 6,000 images.
+# Train what belongs into baselines/weights: one generator of FDR-Scenes, 6,000 images. What is there already is kept.
 OWN_BACKBONE := cnndetection npr freqnet gramnet
 ON_SMALL_CLIP := c2p-clip de-fake drct effort
 TRAIN_SCENES = $(BIN)/fdr-bench train $$name --data 'scenes:train?n=6000' --size scenes --threads 1 --out baselines/weights/$$name-scenes

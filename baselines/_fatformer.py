@@ -9,12 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import CLIPModel
 
-from baselines._clip import VIT_L_14, load_small_clip
-from baselines._clip_pair import TEXT_L_14, added_words, clip_pair, encode_embeddings
-from baselines._words import END, START, Words
-from fdr_bench.weights import packaged_path
+from baselines._clip import VIT_L_14
+from baselines._clip_pair import TEXT_L_14, clip_pair, encode_embeddings
 
 # The filters are stored in float32, where the square of the root of a half is a little less than a half.
 HALF = float(torch.tensor(0.5).sqrt()) ** 2
@@ -104,16 +101,16 @@ class AdaptedLayer(nn.Module):
 class Enhancer(nn.Module):
     """Attention to other tokens, then a perceptron, each added to what was there and normalised afterwards."""
 
-    def __init__(self, width: int, heads: int, *, seen: int, expansion: int = 4) -> None:
+    def __init__(self, width: int, heads: int, *, expansion: int = 4) -> None:
         super().__init__()
-        self.attention = nn.MultiheadAttention(width, heads, kdim=seen, vdim=seen, batch_first=True)
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
         self.norm1 = nn.LayerNorm(width)
         self.linear1 = nn.Linear(width, expansion * width)
         self.linear2 = nn.Linear(expansion * width, width)
         self.norm2 = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
-        """Map (B, L, width), looking at tokens (B, M, seen), to (B, L, width)."""
+        """Map (B, L, width), looking at tokens (B, M, width), to (B, L, width)."""
         x = self.norm1(x + self.attention(x, tokens, tokens, need_weights=False)[0])
         enhanced: Tensor = self.norm2(x + self.linear2(self.linear1(x).relu()))
         return enhanced
@@ -124,8 +121,8 @@ class FatFormerNet(nn.Module):
 
     Prompts are a start, context vectors that the image's tokens enhance, and the rest of the text of their class:
     `token_prefix` and `token_suffix` are its embeddings, which come with the weights. `vision` and `text` are the sizes
-    of CLIP's towers (one `projection_dim`), `clip` a CLIP of these sizes (None: at its initialisation); every block has
-    an adapter whose number, from 1, is a multiple of the blocks over `adapters`.
+    of CLIP's towers (one `projection_dim`, which is the text's width); every block has an adapter whose number,
+    from 1, is a multiple of the blocks over `adapters`.
     """
 
     def __init__(
@@ -138,18 +135,17 @@ class FatFormerNet(nn.Module):
         adapter_heads: int = 8,
         bottleneck: int = 64,
         expansion: int = 4,
-        clip: CLIPModel | None = None,
     ) -> None:
         super().__init__()
-        width, heads, out = int(text["hidden_size"]), int(text["num_attention_heads"]), int(vision["projection_dim"])
+        width, heads = int(text["hidden_size"]), int(text["num_attention_heads"])
         side = int(vision["image_size"]) // int(vision["patch_size"])
         blocks = int(vision["num_hidden_layers"])
-        if side % 2 or blocks % adapters:
+        if side % 2 or blocks % adapters or vision["projection_dim"] != width:
             raise ValueError(
-                f"{side} patches a side, {blocks} blocks with {adapters} adapters: the patches must be even, the "
-                "blocks a multiple"
+                f"{side} patches a side, {blocks} blocks with {adapters} adapters, {vision['projection_dim']} features "
+                f"for {width} of the text: the patches must be even, the blocks a multiple, the features as many"
             )
-        self.clip = clip_pair(vision, text) if clip is None else clip
+        self.clip = clip_pair(vision, text)
         layers = self.clip.vision_model.encoder.layers
         adapter = partial(ForgeryAwareAdapter, heads=adapter_heads, bottleneck=bottleneck, expansion=expansion)
         for index in range(blocks // adapters - 1, blocks, blocks // adapters):
@@ -158,8 +154,8 @@ class FatFormerNet(nn.Module):
         after = int(text["max_position_embeddings"]) - 1 - contexts
         self.register_buffer("token_prefix", 0.02 * torch.randn(2, 1, width))
         self.register_buffer("token_suffix", 0.02 * torch.randn(2, after, width))
-        self.context_enhancer = Enhancer(width, heads, seen=out, expansion=expansion)
-        self.interactor = Enhancer(out, heads, seen=out, expansion=expansion)
+        self.context_enhancer = Enhancer(width, heads, expansion=expansion)
+        self.interactor = Enhancer(width, heads, expansion=expansion)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map normalised images (B, 3, side, side) to logits (B, 2) of the classes real and fake."""
@@ -193,24 +189,3 @@ class FatFormerNet(nn.Module):
         read = encode_embeddings(self.clip.text_model, prompts.flatten(0, 1))[:, -1]
         features: Tensor = self.clip.text_projection(read).unflatten(0, (-1, 2))
         return features
-
-
-def build(clip: str | None = None, **architecture: Any) -> FatFormerNet:
-    """Return the network of these keywords at its initialisation, or on a trained CLIP inside a package.
-
-    The latter's own weights are frozen. Its prompts end as "real picture" and "fake picture", of which two words are
-    added to those that it knows.
-    """
-    if clip is None:
-        return FatFormerNet(**architecture)
-    folder = packaged_path(clip)
-    trained = load_small_clip(folder).requires_grad_(False)
-    sizes = {"vision": trained.config.vision_config.to_dict(), "text": trained.config.text_config.to_dict()}
-    network = FatFormerNet(**sizes, **architecture, clip=trained)
-    table = trained.text_model.embeddings.token_embedding.weight.detach()
-    picture = Words.read(folder).encode(["picture"], 3)[0, 1]
-    with torch.no_grad():
-        network.token_prefix.copy_(table[START])
-        for suffix, category in zip(network.token_suffix, added_words(table, 2), strict=True):
-            suffix[:LAST_WORDS] = torch.stack((category, table[picture], table[END]))
-    return network

@@ -252,3 +252,9 @@ def scenes_preset(detector: str, *, view: View, others: Sequence[Weights] = ()) 
         parameters=told.get("parameters"),
         note="trained in this repository on one generator of FDR-Scenes, at a size for two cores",
     )
+
+
+def scenes_presets(detector: str, *, view: View, others: Sequence[Weights] = ()) -> dict[str, Preset]:
+    """Return {"scenes": `scenes_preset`} where such weights have been trained, and nothing before."""
+    trained = packaged_card(f"baselines/weights/{detector}-scenes")
+    return {"scenes": scenes_preset(detector, view=view, others=others)} if trained else {}

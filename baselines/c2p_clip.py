@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from baselines._torch import CLIP, SMALL_CLIP, TorchDetector, scenes_preset
+from baselines._torch import CLIP, SMALL_CLIP, TorchDetector, scenes_presets
 from fdr_bench.errors import UsageError
 from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import CenterCrop, DetectorCard, Preset, Resize, TrainedOn, View, Weights
@@ -60,7 +60,7 @@ class C2PCLIP(TorchDetector):
                     "models (issue 7)"
                 ),
             ),
-            "scenes": scenes_preset("c2p-clip", view=CROP_128, others=(SMALL_CLIP,)),
+            **scenes_presets("c2p-clip", view=CROP_128, others=(SMALL_CLIP,)),
         },
     )
     built_by = "baselines._c2p_clip:build"

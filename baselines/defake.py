@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from baselines._torch import CLIP, SMALL_CLIP, TorchDetector, scenes_preset
+from baselines._torch import CLIP, SMALL_CLIP, TorchDetector, scenes_presets
 from fdr_bench.errors import UsageError, WeightsError
 from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import CenterCrop, DetectorCard, Preset, Resize, TrainedOn, View, Weights
@@ -114,7 +114,7 @@ class DeFake(TorchDetector):
                 ),
             ),
             # It has no captioner: of the captions that come with the small CLIP, the nearest is read.
-            "scenes": scenes_preset("de-fake", view=CROP_128, others=(SMALL_CLIP,)),
+            **scenes_presets("de-fake", view=CROP_128, others=(SMALL_CLIP,)),
         },
     )
     built_by = "baselines._defake:build"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from baselines._torch import IMAGENET, SMALL_CLIP, TorchDetector, scenes_preset
+from baselines._torch import IMAGENET, SMALL_CLIP, TorchDetector, scenes_presets
 from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import CenterCrop, DetectorCard, OpenCVResize, Preset, TrainedOn, View, Weights
 
@@ -80,7 +80,7 @@ class DRCT(TorchDetector):
                 parameters=304_755_714,
                 note=NOTE,
             ),
-            "scenes": scenes_preset("drct", view=CROP_128, others=(SMALL_CLIP,)),
+            **scenes_presets("drct", view=CROP_128, others=(SMALL_CLIP,)),
         },
     )
     built_by = "baselines._drct:build"

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from baselines._torch import CLIP, SMALL_CLIP, TorchDetector, scenes_preset
+from baselines._torch import CLIP, SMALL_CLIP, TorchDetector, scenes_presets
 from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import CenterCrop, DetectorCard, OpenCVResize, Preset, Tile, TrainedOn, View, Weights
 
@@ -83,7 +83,7 @@ class Effort(TorchDetector):
                 parameters=303_377_505,
                 note="the authors' fork of UniversalFakeDetect: crops without resizing, one logit",
             ),
-            "scenes": scenes_preset("effort", view=CROP_128, others=(SMALL_CLIP,)),
+            **scenes_presets("effort", view=CROP_128, others=(SMALL_CLIP,)),
         },
     )
     built_by = "baselines._effort:build"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from baselines._torch import IMAGENET, TorchDetector, scenes_preset
+from baselines._torch import IMAGENET, TorchDetector, scenes_presets
 from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import CenterCrop, DetectorCard, Preset, Resize, TrainedOn, View, Weights
 
@@ -57,7 +57,7 @@ class FreqNet(TorchDetector):
                 parameters=1_850_433,
                 note="resize256 is the setting for ForenSynths, native the one for GANGen-Detection",
             ),
-            "scenes": scenes_preset("freqnet", view=CROP_128),
+            **scenes_presets("freqnet", view=CROP_128),
         },
     )
     built_by = "baselines._freqnet:FrequencyNet"

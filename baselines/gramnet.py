@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from baselines._torch import IMAGENET, TorchDetector, scenes_preset
+from baselines._torch import IMAGENET, TorchDetector, scenes_presets
 from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import CenterCrop, DetectorCard, OpenCVResize, Preset, Resize, TrainedOn, View, Weights
 
@@ -94,7 +94,7 @@ class GramNet(TorchDetector):
                     "pggan-celeba.pth are of the same layout, after the same conversion"
                 ),
             ),
-            "scenes": scenes_preset("gramnet", view=CROP_128),
+            **scenes_presets("gramnet", view=CROP_128),
         },
     )
     built_by = "baselines._gramnet:GramNetwork"

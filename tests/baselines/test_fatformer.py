@@ -170,6 +170,6 @@ def test_images_of_any_size_become_a_crop(size: tuple[int, int]) -> None:
     assert detector.preprocess(picture(*size)).shape == (3, 224, 224)
 
 
-def test_it_cannot_be_trained_at_its_official_size() -> None:
+def test_it_cannot_be_trained() -> None:
     with pytest.raises(UsageError, match="training code is not released"):
         FatFormer.recipe("official")
