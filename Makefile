@@ -38,13 +38,15 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@
 
-# Retrain all that is shipped in baselines/weights: one generator of FDR-Scenes, 6,000 images.
+# Train what belongs into baselines/weights: one generator of FDR-Scenes, 6,000 images. What is there already is kept.
+OWN_BACKBONE := cnndetection npr freqnet gramnet
+ON_SMALL_CLIP := c2p-clip de-fake drct effort
+TRAIN_SCENES = $(BIN)/fdr-bench train $$name --data 'scenes:train?n=6000' --size scenes --threads 1 --out baselines/weights/$$name-scenes
 weights: install
-	for name in cnndetection npr; do \
-	  $(BIN)/fdr-bench train $$name --data 'scenes:train?n=6000' --size scenes --threads 1 --out baselines/weights/$$name-scenes || exit 1; \
-	done
+	for name in $(OWN_BACKBONE); do $(TRAIN_SCENES) || exit 1; done
 	$(BIN)/python -m baselines.train_clip --data 'scenes:train?n=6000' --threads 2 --out baselines/weights/clip-scenes
 	$(BIN)/fdr-bench train univfd --data 'scenes:train?n=6000' --size scenes --threads 2 --out baselines/weights/univfd-scenes
+	for name in $(ON_SMALL_CLIP); do $(TRAIN_SCENES) || exit 1; done
 
 # FakeReasoning from nothing: words, base, FACL, tuning and calibration; a killed training goes on where it was.
 train-fakereasoning: install

@@ -11,8 +11,7 @@ from torch.nn.functional import normalize
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from baselines._checkpoints import build_from, find_state, read_checkpoint
-from baselines._clip import VIT_L_14, finish_positions, small_tower
-from fdr_bench.weights import packaged_path
+from baselines._clip import VIT_L_14, finish_positions
 
 
 class C2PCLIPNet(nn.Module):
@@ -33,10 +32,15 @@ class C2PCLIPNet(nn.Module):
         return logit.squeeze(1)
 
 
-def build(clip: str | None = None, **config: Any) -> C2PCLIPNet:
-    """Return the network on ViT-L/14, with `config` in place of its sizes, or on a trained CLIP inside a package."""
+def build(clip: str | None = None, rank: int = 8, **config: Any) -> C2PCLIPNet:
+    """Return the network on ViT-L/14, with `config` in place of its sizes, or on a trained CLIP inside a package.
+
+    The latter has adapters of this rank, which the authors have merged into the weights that they released.
+    """
     if clip is not None:
-        return C2PCLIPNet(small_tower(packaged_path(clip)).clip)
+        from baselines._c2p_training import build as build_adapted
+
+        return build_adapted(clip, rank=rank)
     return C2PCLIPNet(CLIPVisionModelWithProjection(CLIPVisionConfig(**{**VIT_L_14, **config})))
 
 

@@ -78,6 +78,15 @@ def pair_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
+def added_words(table: Tensor, count: int) -> Tensor:
+    """Return vectors (count, width) for words that a CLIP does not know, beside the table (V, width) of those it does.
+
+    Drawn once and for all, with the mean and the deviation of the vectors that it has learnt.
+    """
+    drawn = torch.randn(count, table.shape[1], generator=torch.Generator().manual_seed(0))
+    return table.mean(dim=0) + table.std(dim=0) * drawn.to(table)
+
+
 def encode_embeddings(text_model: nn.Module, words: Tensor) -> Tensor:
     """Return the text tower's output at every position, (N, L, width), for texts given as embeddings (N, L, width).
 

@@ -7,12 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from baselines._checkpoints import build_from, find_state, read_checkpoint
-from baselines._clip import VIT_L_14, ImageTower, finish_positions, from_openai
+from baselines._clip import VIT_L_14, ImageTower, finish_positions, from_openai, small_tower
 from baselines._convnext import ConvNeXt, initialise
 from fdr_bench.errors import WeightsError
+from fdr_bench.training.network import Classify
+from fdr_bench.weights import packaged_path
 
 TEXT_OF_VIT_L_14: Mapping[str, int] = {
     "width": 768,
@@ -45,14 +49,14 @@ class ConvNeXtEmbedding(ConvNeXt):
 class ClipEmbedding(nn.Module):
     """A linear layer on a CLIP's image embedding, which is not divided by its norm."""
 
-    def __init__(self, embedding: int, vision: Mapping[str, Any]) -> None:
+    def __init__(self, embedding: int, tower: ImageTower) -> None:
         super().__init__()
-        self.visual = ImageTower(**vision)
+        self.visual = tower
         self.fc = nn.Linear(self.visual.features_out, embedding)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map normalised images (B, 3, side, side) to (B, embedding)."""
-        embedding: Tensor = self.fc(self.visual(x))
+        """Map normalised images (B, 3, side, side), or their features in CLIP (B, D), to (B, embedding)."""
+        embedding: Tensor = self.fc(x if x.ndim == 2 else self.visual(x))
         return embedding
 
 
@@ -69,6 +73,35 @@ class DRCTNet(nn.Module):
         logits: Tensor = self.fc(self.model(x))
         return logits
 
+    def training_loss(self, x: Tensor, *beside: Tensor, fake: Tensor, classify: Classify) -> Tensor:
+        """Return 0.7 of the cross-entropy and 0.3 of the contrastive loss of the embeddings, as the paper."""
+        embedding = self.model(x)
+        return 0.7 * classify(self.fc(embedding)) + 0.3 * contrastive_loss(embedding, fake)
+
+
+class FrozenDRCT(DRCTNet):
+    """The network on a CLIP that stays as it is."""
+
+    def frozen_features(self, x: Tensor) -> Tensor:
+        """Return the image embeddings (B, D) of normalised images, before the two layers that are trained."""
+        features: Tensor = self.model.get_submodule("visual")(x)
+        return features
+
+
+def contrastive_loss(embedding: Tensor, fake: Tensor, *, margin: float = 1.0) -> Tensor:
+    """Return how far apart embeddings (B, D) of one class are, and how much closer than `margin` those of two are.
+
+    Distances are Euclidean, between embeddings at length 1. Each of the two parts is the mean over the pairs that add
+    to it, and 0 where there is none.
+    """
+    unit = normalize(embedding, dim=1)
+    # The root of 0 has no slope, and rounding may give less than 0.
+    distance = (2 - 2 * unit @ unit.T).clamp(min=1e-9).sqrt()
+    same = fake[:, None] == fake
+    other = ~torch.eye(len(fake), dtype=torch.bool, device=fake.device)
+    parts = distance[same & other], (margin - distance[~same]).relu()
+    return sum((part.sum() / (part > 0).sum().clamp(min=1) for part in parts), embedding.new_zeros(()))
+
 
 def build(
     *,
@@ -77,13 +110,16 @@ def build(
     depths: Sequence[int] = (3, 3, 27, 3),
     widths: Sequence[int] = (128, 256, 512, 1024),
     vision: Mapping[str, Any] | None = None,
+    clip: str | None = None,
 ) -> DRCTNet:
     """Return the network at its initialisation: on a ConvNeXt of `depths` and `widths`, or on a CLIP.
 
-    `vision` is the configuration of the CLIP's image tower in transformers' keywords; None: ViT-L/14's.
+    `vision` is the configuration of the CLIP's image tower in transformers' keywords; None: ViT-L/14's. With `clip` it
+    is a trained one inside a package.
     """
     if backbone == "clip":
-        return DRCTNet(ClipEmbedding(embedding, VIT_L_14 if vision is None else vision), embedding)
+        tower = small_tower(packaged_path(clip)) if clip else ImageTower(**(VIT_L_14 if vision is None else vision))
+        return FrozenDRCT(ClipEmbedding(embedding, tower), embedding)
     network = DRCTNet(ConvNeXtEmbedding(embedding, depths=depths, widths=widths), embedding)
     initialise(network)
     return network

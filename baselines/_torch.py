@@ -30,17 +30,26 @@ CLIP: dict[str, Any] = {
     "std": (0.26862954, 0.26130258, 0.27577711),
 }
 
-PIXELS_AT_ONCE = 1 << 22
-"""Pixels in one forward pass: 83 crops of 224 px. It bounds memory whatever the batch."""
-
-LARGEST = 1 << 24
-"""Pixels of one image above which a view that keeps the image's own size is refused (a ResNet-50 needs about 4 GB)."""
+SMALL_CLIP = Weights(
+    role="backbone", packaged="baselines/weights/clip-scenes", filename="model.safetensors", licence="Apache-2.0"
+)
+"""The CLIP that `python -m baselines.train_clip` makes: what the `scenes` presets of detectors on CLIP rest on."""
 
 
 class TorchDetector:
-    """A network with one logit or two. A subclass gives its card, sizes, `network`, and how its files are laid out."""
+    """A network with one logit or two. A subclass gives its card, sizes, `built_by`, and how its files are laid out."""
 
     card: ClassVar[DetectorCard]
+    built_by: ClassVar[str]
+    """Where what makes the network is, "module:name": imported when a network is first needed, PyTorch with it."""
+    sized: ClassVar[Mapping[str, Mapping[str, object]]] = {"official": {}}
+    """The keywords of `network` for each named size."""
+    channels_last: ClassVar[bool] = True
+    """Whether convolutions dominate, which are faster with channels last."""
+    at_once: ClassVar[int] = 1 << 22
+    """Pixels in one forward pass: 83 crops of 224 px. It bounds memory whatever the batch."""
+    largest: ClassVar[int] = 1 << 24
+    """Pixels of one image above which a view of the image's own size is refused (a ResNet-50 needs about 4 GB)."""
     shared: SharedWork | None = None
     """What other detectors of the run compute of the same images; None outside a run."""
     shared_backbone: Backbone | None = None
@@ -66,17 +75,25 @@ class TorchDetector:
 
     @classmethod
     def sizes(cls) -> Mapping[str, Mapping[str, object]]:
-        """Return the keywords of `network` for each named size."""
-        raise NotImplementedError
+        """Return the keywords of `network` for each named size: `sized`."""
+        return cls.sized
 
     @classmethod
     def network(cls, **architecture: Any) -> nn.Module:
-        """Return the network at its initialisation: normalised (B, 3, H, W) to logits (B,), fake positive."""
-        raise NotImplementedError
+        """Return the network of these keywords at its initialisation, as `built_by` makes it.
+
+        It maps normalised images (B, 3, H, W), unless a subclass says otherwise, to logits (B,), high for fake, or to
+        logits (B, 2) of the classes real and fake.
+        """
+        from importlib import import_module
+
+        module, _, name = cls.built_by.partition(":")
+        made: nn.Module = getattr(import_module(module), name)(**architecture)
+        return made
 
     def prefers_channels_last(self) -> bool:
-        """Tell whether convolutions dominate, which are faster with channels last."""
-        return True
+        """Tell whether this network's memory has its channels last: `channels_last`."""
+        return self.channels_last
 
     def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
         """Return the paper's network with the authors' file, which is the role "weights"."""
@@ -111,9 +128,9 @@ class TorchDetector:
         else:
             array = self.shared.once(("view", self.view), [image], lambda: apply_view(self.view, image))
         height, width = array.shape[1:]
-        if height * width > LARGEST:
+        if height * width > self.largest:
             raise ImageError(
-                f"{width}x{height} px is more than this view takes at once ({LARGEST} px); "
+                f"{width}x{height} px is more than this view takes at once ({self.largest} px); "
                 "choose a view that crops or resizes"
             )
         return array
@@ -138,7 +155,7 @@ class TorchDetector:
         import torch
 
         found: dict[int, Prediction] = {}
-        for positions, inputs in batches(map(self.preprocess, images)):
+        for positions, inputs in batches(map(self.preprocess, images), self.at_once):
             logits = self.logits_of([images[position] for position in positions], torch.from_numpy(inputs)).double()
             source = "sigmoid" if logits.ndim == 1 else "softmax"
             made = [Prediction(score=score, score_source=source) for score in self.probability(logits).tolist()]
@@ -183,13 +200,15 @@ class TorchDetector:
         return logits.sigmoid() if logits.ndim == 1 else logits.softmax(dim=1)[:, 1]
 
 
-def batches(arrays: Iterable[NDArray[np.float32]]) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+def batches(
+    arrays: Iterable[NDArray[np.float32]], at_once: int = TorchDetector.at_once
+) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
     """Group arrays (3, H, W) of one shape and yield their positions with the stack (B, 3, H, W), bounded in pixels."""
     waiting: dict[tuple[int, ...], list[tuple[int, NDArray[np.float32]]]] = {}
     for position, array in enumerate(arrays):
         group = waiting.setdefault(array.shape, [])
         group.append((position, array))
-        if (len(group) + 1) * array[0].size > PIXELS_AT_ONCE:
+        if (len(group) + 1) * array[0].size > at_once:
             yield _stack(waiting.pop(array.shape))
     for group in waiting.values():
         yield _stack(group)
@@ -233,3 +252,9 @@ def scenes_preset(detector: str, *, view: View, others: Sequence[Weights] = ()) 
         parameters=told.get("parameters"),
         note="trained in this repository on one generator of FDR-Scenes, at a size for two cores",
     )
+
+
+def scenes_presets(detector: str, *, view: View, others: Sequence[Weights] = ()) -> dict[str, Preset]:
+    """Return {"scenes": `scenes_preset`} where such weights have been trained, and nothing before."""
+    trained = packaged_card(f"baselines/weights/{detector}-scenes")
+    return {"scenes": scenes_preset(detector, view=view, others=others)} if trained else {}

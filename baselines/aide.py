@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,18 +60,8 @@ class AIDE(TorchDetector):
             ),
         },
     )
-
-    @classmethod
-    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
-        """Return the paper's network."""
-        return SIZES
-
-    @classmethod
-    def network(cls, **architecture: Any) -> nn.Module:
-        """Return an `AIDENet` of these keywords; none: the paper's. It maps (B, 5, 3, 256, 256) to logits (B, 2)."""
-        from baselines._aide import AIDENet
-
-        return AIDENet(**architecture)
+    built_by = "baselines._aide:AIDENet"
+    sized = SIZES
 
     def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
         """Return the paper's network with the authors' file, which has the arguments of its training beside it."""

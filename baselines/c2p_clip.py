@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from baselines._torch import CLIP, TorchDetector
+from baselines._torch import CLIP, SMALL_CLIP, TorchDetector, scenes_presets
+from fdr_bench.errors import UsageError
+from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import CenterCrop, DetectorCard, Preset, Resize, TrainedOn, View, Weights
 
 if TYPE_CHECKING:
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
 
 RESIZE_224 = View(steps=(Resize(224), CenterCrop(224)), **CLIP)
 
-SIZES: Mapping[str, Mapping[str, object]] = {"official": {}}
+CROP_128 = View(steps=(CenterCrop(128),), **CLIP)
+
+SIZES: Mapping[str, Mapping[str, object]] = {"official": {}, "scenes": {"clip": SMALL_CLIP.packaged, "rank": 8}}
 
 OFFICIAL = Weights(
     filename="C2P_CLIP_release_20240901.zip",
@@ -56,27 +60,26 @@ class C2PCLIP(TorchDetector):
                     "models (issue 7)"
                 ),
             ),
+            **scenes_presets("c2p-clip", view=CROP_128, others=(SMALL_CLIP,)),
         },
     )
+    built_by = "baselines._c2p_clip:build"
+    sized = SIZES
+    channels_last = False  # after the patch embedding there are only matrix products
 
     @classmethod
-    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
-        """Return the paper's network."""
-        return SIZES
-
-    @classmethod
-    def network(cls, **architecture: Any) -> nn.Module:
-        """Return a `C2PCLIPNet`: on ViT-L/14 but for the sizes given, or on the `clip` inside a package."""
-        from baselines._c2p_clip import build
-
-        return build(**architecture)
+    def recipe(cls, size: str) -> Recipe:
+        """Return the paper's training on the small CLIP: adapters and head learn, captions name the category."""
+        if size == "official":
+            raise UsageError(
+                f"{cls.card.name} cannot be trained at its official size here: the authors' training code is not "
+                "released; use --size scenes"
+            )
+        rest: dict[str, Any] = {"weight_decay": 0.0, "batch": 64, "epochs": 5, "clip": 1.0, "storage": "float16"}
+        return Recipe(view=CROP_128, crop=128, lr=4e-3, save=("*.down", "*.up", "model.fc.*"), **rest)
 
     def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
         """Return the paper's network with the authors' file: the zip as it comes, or what is in it."""
         from baselines._c2p_clip import from_file
 
         return from_file(weights["weights"])
-
-    def prefers_channels_last(self) -> bool:
-        """Say no: after the patch embedding there are only matrix products."""
-        return False

@@ -8,10 +8,11 @@ CLIP's own temperature, is the score. Nothing here was told what is fake.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from baselines._torch import CLIP, TorchDetector
+from baselines._torch import CLIP, SMALL_CLIP, TorchDetector
 from fdr_bench.errors import UsageError
 from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import CenterCrop, DetectorCard, Preset, Resize, TrainedOn, View, Weights
@@ -20,7 +21,8 @@ from fdr_bench.weights_card import packaged_card
 if TYPE_CHECKING:
     from torch import nn
 
-SMALL = "baselines/weights/clip-scenes"
+SIZES: Mapping[str, Mapping[str, object]] = {"official": {}, "scenes": {"clip": SMALL_CLIP.packaged}}
+
 _LARGE: dict[str, Any] = {
     "hub": "openai/clip-vit-large-patch14",
     "revision": "32bd64288804d66eefd0ccbe215aa642df71cc41",
@@ -96,12 +98,12 @@ class ClipZeroShot(TorchDetector):
                 note=f"{len(TEMPLATES) * 4} texts a class, this project's own; never told what is fake",
             ),
             "scenes": Preset(
-                weights=(Weights(role="clip", packaged=SMALL, filename="model.safetensors", licence="Apache-2.0"),),
+                weights=(replace(SMALL_CLIP, role="clip"),),
                 views={"crop128": View(steps=(CenterCrop(128),), **CLIP)},
                 trained_on=TrainedOn(
                     dataset="fdr-scenes-train (images and captions)", generators=("transposed-conv-2",)
                 ),
-                parameters=packaged_card(SMALL).get("parameters"),
+                parameters=packaged_card(SMALL_CLIP.packaged or "").get("parameters"),
                 note=(
                     "the small CLIP knows 75 words, none of them real or fake: texts about grainy and clear surfaces "
                     "stand in. It saw images of one generator with captions, never with labels. Expect chance"
@@ -109,11 +111,8 @@ class ClipZeroShot(TorchDetector):
             ),
         },
     )
-
-    @classmethod
-    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
-        """Return the two presets' keywords."""
-        return {"official": {}, "scenes": {"clip": SMALL}}
+    sized = SIZES
+    channels_last = False  # after the patch embedding there are only matrix products
 
     @classmethod
     def network(cls, **architecture: Any) -> nn.Module:
@@ -136,7 +135,3 @@ class ClipZeroShot(TorchDetector):
         if "words" not in weights:
             return from_folder(weights.get("clip", weights.get("weights", Path())), *texts("scenes"))
         return from_files(weights, *texts("official"))
-
-    def prefers_channels_last(self) -> bool:
-        """Say no: after the patch embedding there are only matrix products."""
-        return False

@@ -7,14 +7,11 @@ Official code: PeterWang512/CNNDetection @ ea0b562; numbers agree with it (tests
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from baselines._torch import IMAGENET, TorchDetector, scenes_preset
 from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import CenterCrop, DetectorCard, Preset, Resize, TrainedOn, View, Weights
-
-if TYPE_CHECKING:
-    from torch import nn
 
 CROP_224 = View(steps=(CenterCrop(224),), **IMAGENET)
 CROP_128 = View(steps=(CenterCrop(128),), **IMAGENET)
@@ -68,18 +65,8 @@ class CNNDetection(TorchDetector):
             "scenes": scenes_preset("cnndetection", view=CROP_128),
         },
     )
-
-    @classmethod
-    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
-        """Return the paper's ResNet-50, a small one for images of 32 to 128 px, and the one for FDR-Scenes."""
-        return SIZES
-
-    @classmethod
-    def network(cls, **architecture: Any) -> nn.Module:
-        """Return a `ResNet` of these keywords; none: ResNet-50."""
-        from baselines._resnet import ResNet
-
-        return ResNet(**architecture)
+    built_by = "baselines._resnet:ResNet"
+    sized = SIZES
 
     @classmethod
     def recipe(cls, size: str) -> Recipe:

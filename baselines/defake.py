@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from baselines._torch import CLIP, TorchDetector
+from baselines._torch import CLIP, SMALL_CLIP, TorchDetector, scenes_presets
 from fdr_bench.errors import UsageError, WeightsError
 from fdr_bench.training.recipe import Recipe
-from fdr_bench.types import DetectorCard, Preset, Resize, TrainedOn, View, Weights
+from fdr_bench.types import CenterCrop, DetectorCard, Preset, Resize, TrainedOn, View, Weights
 from fdr_bench.weights import locate
 
 if TYPE_CHECKING:
@@ -83,6 +83,12 @@ MERGES = Weights(
 # The authors' files first: where they are missing, 1 GB is not fetched for nothing.
 FILES = (HEAD, BACKBONE, WORDS, MERGES, CAPTIONER_WORDS, CAPTIONER)
 
+CROP_128 = View(steps=(CenterCrop(128),), **CLIP)
+SIZES: Mapping[str, Mapping[str, object]] = {
+    "official": {},
+    "scenes": {"clip": SMALL_CLIP.packaged, "hidden": (128, 64)},
+}
+
 
 class DeFake(TorchDetector):
     """CLIP ViT-B/32 on an image and its caption; `official` is the authors' fine-tuned CLIP and head."""
@@ -107,26 +113,25 @@ class DeFake(TorchDetector):
                     "the paper's; that the released files saw no other is not verified, as the authors do not say"
                 ),
             ),
+            # It has no captioner: of the captions that come with the small CLIP, the nearest is read.
+            **scenes_presets("de-fake", view=CROP_128, others=(SMALL_CLIP,)),
         },
     )
+    built_by = "baselines._defake:build"
+    sized = SIZES
+    channels_last = False  # after the patch embedding there are only matrix products
     tokens: CaptionTokens | None = None
 
     @classmethod
-    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
-        """Return the paper's network."""
-        return {"official": {}}
-
-    @classmethod
-    def network(cls, **architecture: Any) -> nn.Module:
-        """Return a `DeFakeNet` of these keywords; none: the paper's, at its initialisation. It reads captions too."""
-        from baselines._defake import DeFakeNet
-
-        return DeFakeNet(**architecture)
-
-    @classmethod
     def recipe(cls, size: str) -> Recipe:
-        """Raise `UsageError`: the trainer shows images without captions."""
-        raise UsageError(f"{cls.card.name} cannot be trained here: it reads captions, which the trainer does not show")
+        """Return the paper's training of the head alone, on the small CLIP; the captions are the samples' own."""
+        if size == "official":
+            raise UsageError(
+                f"{cls.card.name} is not trained at its official size here: the trainer does not start from CLIP's "
+                "ViT-B/32; use --size scenes"
+            )
+        rest: dict[str, Any] = {"freeze": ("clip.*",), "save": ("fc*",), "storage": "float16", "weight_decay": 0.0}
+        return Recipe(view=CROP_128, crop=128, lr=3e-3, batch=64, epochs=30, **rest)
 
     def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
         """Return the paper's network; one file under "weights" is the head, the rest is then located.
@@ -144,11 +149,11 @@ class DeFake(TorchDetector):
         return network
 
     def beside(self, images: Sequence[Image]) -> tuple[Tensor, ...]:
-        """Return the tokens of the images' captions, (B, 77)."""
+        """Return the tokens of the images' captions, (B, 77); none where the network finds captions by itself."""
+        from baselines._defake import CaptionedDeFake
+
+        if isinstance(self.network, CaptionedDeFake):
+            return ()
         if self.tokens is None:
             raise WeightsError(f"{self.card.name} was loaded without its captioner; give {CAPTIONER.filename} too")
         return (self.tokens(images).to(self.device),)
-
-    def prefers_channels_last(self) -> bool:
-        """Say no: after the patch embedding there are only matrix products."""
-        return False

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from baselines._torch import IMAGENET, TorchDetector
+from baselines._torch import IMAGENET, SMALL_CLIP, TorchDetector, scenes_presets
+from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import CenterCrop, DetectorCard, OpenCVResize, Preset, TrainedOn, View, Weights
 
 if TYPE_CHECKING:
@@ -20,9 +21,14 @@ if TYPE_CHECKING:
 # The authors pad and cut with integer division. ImageNet's statistics, also for the variant on CLIP.
 CROP_224 = View(steps=(CenterCrop(224, half="down"),), **IMAGENET)
 LONGEST_224 = View(steps=(OpenCVResize(224), CenterCrop(224, half="down")), **IMAGENET)
+CROP_128 = View(steps=(CenterCrop(128, half="down"),), **IMAGENET)
 VIEWS: Mapping[str, View] = {"crop224": CROP_224, "longest224": LONGEST_224}
 
-SIZES: Mapping[str, Mapping[str, object]] = {"official": {}, "official-clip": {"backbone": "clip"}}
+SIZES: Mapping[str, Mapping[str, object]] = {
+    "official": {},
+    "official-clip": {"backbone": "clip"},
+    "scenes": {"backbone": "clip", "embedding": 256, "clip": SMALL_CLIP.packaged},
+}
 PRESET_OF: Mapping[str, str] = {"convnext": "official", "clip": "official-clip"}
 
 # The reconstructions are labelled fake too: SD v1 inpainting redraws the reals and the fakes.
@@ -74,20 +80,28 @@ class DRCT(TorchDetector):
                 parameters=304_755_714,
                 note=NOTE,
             ),
+            **scenes_presets("drct", view=CROP_128, others=(SMALL_CLIP,)),
         },
     )
+    built_by = "baselines._drct:build"
+    sized = SIZES
 
     @classmethod
-    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
-        """Return the paper's two networks."""
-        return SIZES
+    def recipe(cls, size: str) -> Recipe:
+        """Return the paper's losses, and of its augmentation what the trainer has; on CLIP only two layers learn.
 
-    @classmethod
-    def network(cls, **architecture: Any) -> nn.Module:
-        """Return a `DRCTNet` of these keywords: logits (B, 2) of real and fake; none: on ConvNeXt-B."""
-        from baselines._drct import build
-
-        return build(**architecture)
+        The paper also shows reals and fakes that a diffusion model has redrawn, all as fake. Such images, where they
+        are in the data, are fakes like others; a fake of FDR-Scenes is a scene that went through a decoder as it is.
+        """
+        rest: dict[str, Any] = {"weight_decay": 4e-5}
+        if size != "official":
+            rest["freeze"] = ("model.visual.*",)
+        if size == "scenes":
+            # Fingerprints in FDR-Scenes are faint already: blur and JPEG on top leave little to learn from.
+            rest |= {"save": ("model.fc.*", "fc.*"), "storage": "float16"}
+            return Recipe(view=CROP_128, crop=128, lr=1e-2, batch=64, epochs=30, **rest)
+        rest |= {"blur_probability": 0.1, "jpeg_probability": 0.5, "batch": 256 if size == "official-clip" else 128}
+        return Recipe(view=CROP_224, crop=224, lr=1e-4, epochs=17, **rest)
 
     def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
         """Return the preset's network with the authors' file. Raises `WeightsError` for the other preset's."""
@@ -97,4 +111,4 @@ class DRCT(TorchDetector):
 
     def prefers_channels_last(self) -> bool:
         """Say yes for the ConvNeXt; CLIP has only matrix products after its patch embedding."""
-        return self.preset != PRESET_OF["clip"]
+        return self.preset == PRESET_OF["convnext"]

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from baselines._torch import CLIP, TorchDetector
+from baselines._torch import CLIP, SMALL_CLIP, TorchDetector, scenes_presets
 from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import CenterCrop, DetectorCard, OpenCVResize, Preset, Tile, TrainedOn, View, Weights
 
@@ -25,9 +25,6 @@ CUBIC_224 = View(steps=(OpenCVResize((224, 224), "bicubic"),), **CLIP)
 TILE_CROP_224 = View(steps=(Tile(256), CenterCrop(224)), **CLIP)
 CROP_128 = View(steps=(CenterCrop(128),), **CLIP)
 
-SMALL_CLIP = Weights(
-    role="backbone", packaged="baselines/weights/clip-scenes", filename="model.safetensors", licence="Apache-2.0"
-)
 SIZES: Mapping[str, Mapping[str, object]] = {
     "official": {},
     # One direction of 192 holds little: eight of each layer learn.
@@ -86,35 +83,23 @@ class Effort(TorchDetector):
                 parameters=303_377_505,
                 note="the authors' fork of UniversalFakeDetect: crops without resizing, one logit",
             ),
+            **scenes_presets("effort", view=CROP_128, others=(SMALL_CLIP,)),
         },
     )
-
-    @classmethod
-    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
-        """Return the paper's network, and the one on the small CLIP of this repository, both with one logit."""
-        return SIZES
-
-    @classmethod
-    def network(cls, **architecture: Any) -> nn.Module:
-        """Return an `EffortNet`: on ViT-L/14 at its initialisation, or on the `clip` inside a package."""
-        from baselines._effort import build
-
-        return build(**architecture)
+    built_by = "baselines._effort:build"
+    sized = SIZES
+    channels_last = False  # after the patch embedding there are only matrix products
 
     @classmethod
     def recipe(cls, size: str) -> Recipe:
         """Return that of the fork of UniversalFakeDetect; the network itself freezes all but residuals and head."""
         if size == "official":
             return Recipe(view=TILE_CROP_224, tile=256, crop=224, lr=2e-4, weight_decay=0.0, batch=48, epochs=10)
-        rest: dict[str, Any] = {"weight_decay": 0.0, "batch": 64, "epochs": 8, "save": ("*_residual", "head.*")}
-        return Recipe(view=CROP_128, crop=128, lr=2e-3, **rest)
+        rest: dict[str, Any] = {"weight_decay": 0.0, "batch": 64, "epochs": 5, "clip": 1.0}
+        return Recipe(view=CROP_128, crop=128, lr=3e-3, save=("*_residual", "head.*"), storage="float16", **rest)
 
     def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
         """Return the paper's network with a checkpoint in the layout of the preset's code base."""
         from baselines._effort import from_file
 
         return from_file(weights["weights"], classes=1 if self.preset == "official-univfd" else 2)
-
-    def prefers_channels_last(self) -> bool:
-        """Say no: after the patch embedding there are only matrix products."""
-        return False

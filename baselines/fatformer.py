@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from baselines._torch import IMAGENET, TorchDetector
 from fdr_bench.errors import UsageError
@@ -50,18 +50,8 @@ class FatFormer(TorchDetector):
             ),
         },
     )
-
-    @classmethod
-    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
-        """Return the paper's network."""
-        return {"official": {}}
-
-    @classmethod
-    def network(cls, **architecture: Any) -> nn.Module:
-        """Return a `FatFormerNet` of these keywords; none: the paper's, at its initialisation."""
-        from baselines._fatformer import FatFormerNet
-
-        return FatFormerNet(**architecture)
+    built_by = "baselines._fatformer:FatFormerNet"
+    channels_last = False  # after the patch embedding there are only matrix products
 
     @classmethod
     def recipe(cls, size: str) -> Recipe:
@@ -73,7 +63,3 @@ class FatFormer(TorchDetector):
         from baselines._fatformer_names import from_file
 
         return from_file(weights["weights"], dict(self.sizes()["official"]))
-
-    def prefers_channels_last(self) -> bool:
-        """Say no: after the patch embedding there are only matrix products."""
-        return False

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from baselines._torch import IMAGENET, TorchDetector
+from baselines._torch import IMAGENET, TorchDetector, scenes_presets
 from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import CenterCrop, DetectorCard, OpenCVResize, Preset, Resize, TrainedOn, View, Weights
 
@@ -29,10 +29,10 @@ SIZES: Mapping[str, Mapping[str, object]] = {
     "official": {},
     "scenes": {
         "depths": (0, 1, 1, 1),
-        "widths": (16, 32, 64, 128),
+        "widths": (12, 24, 48, 96),
         "stem": "3x3",
         "zero_mean_stem": True,
-        "texture": 16,
+        "texture": 8,
         "hidden": 64,
     },
 }
@@ -94,20 +94,11 @@ class GramNet(TorchDetector):
                     "pggan-celeba.pth are of the same layout, after the same conversion"
                 ),
             ),
+            **scenes_presets("gramnet", view=CROP_128),
         },
     )
-
-    @classmethod
-    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
-        """Return the benchmark's network and a narrower one for FDR-Scenes, both with one logit."""
-        return SIZES
-
-    @classmethod
-    def network(cls, **architecture: Any) -> nn.Module:
-        """Return a `GramNetwork` of these keywords; none: on ResNet-18, with one logit."""
-        from baselines._gramnet import GramNetwork
-
-        return GramNetwork(**architecture)
+    built_by = "baselines._gramnet:GramNetwork"
+    sized = SIZES
 
     @classmethod
     def recipe(cls, size: str) -> Recipe:
@@ -117,7 +108,8 @@ class GramNet(TorchDetector):
             rest: dict[str, Any] = {"resize": 256, "crop": 224, "lr": 1e-4, "weight_decay": 0.0, "epochs": 50}
             return Recipe(view=RESIZE_CROP_224, batch=64, **rest, **augmentation)
         # Fingerprints in FDR-Scenes are faint already: blur and JPEG on top leave little to learn from.
-        return Recipe(view=CROP_128, crop=64, epochs=6, batch=64, lr=2e-3, weight_decay=0.02, betas=(0.9, 0.99))
+        rest = {"epochs": 6, "batch": 64, "storage": "float16"}
+        return Recipe(view=CROP_128, crop=48, lr=2e-3, weight_decay=0.02, betas=(0.9, 0.99), **rest)
 
     def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
         """Return the paper's network with the benchmark's file, or with the authors' own after its conversion."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,18 +73,8 @@ class LGrad(TorchDetector):
             ),
         },
     )
-
-    @classmethod
-    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
-        """Return the paper's pair of networks."""
-        return SIZES
-
-    @classmethod
-    def network(cls, **architecture: Any) -> nn.Module:
-        """Return an `LGradNet` of these keywords (those of `discriminator` and of `classifier`)."""
-        from baselines._lgrad import LGradNet
-
-        return LGradNet(**architecture)
+    built_by = "baselines._lgrad:LGradNet"
+    sized = SIZES
 
     def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
         """Return the paper's pair of networks, each from its own file."""

@@ -8,7 +8,7 @@ Official code: chuangchuangtan/NPR-DeepfakeDetection @ 73cde1c; numbers agree wi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ from fdr_bench.types import CenterCrop, DetectorCard, Preset, Resize, Tile, Trai
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from torch import nn
 
 WHOLE = View(**IMAGENET)
 RESIZE_256 = View(steps=(Resize((256, 256)),), **IMAGENET)
@@ -69,18 +68,8 @@ class NPR(TorchDetector):
             "scenes": scenes_preset("npr", view=CROP_128),
         },
     )
-
-    @classmethod
-    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
-        """Return the paper's trunk (which is small already) and a narrower one for FDR-Scenes."""
-        return SIZES
-
-    @classmethod
-    def network(cls, **architecture: Any) -> nn.Module:
-        """Return an `NPRNet` of these keywords (depths and widths of its stages)."""
-        from baselines._npr import NPRNet
-
-        return NPRNet(**architecture)
+    built_by = "baselines._npr:NPRNet"
+    sized = SIZES
 
     def preprocess(self, image: Image) -> NDArray[np.float32]:
         """Return the network's input (3, H, W). Raises `ImageError` also where no 2×2 cell is left."""

@@ -77,18 +77,9 @@ class SPAI(TorchDetector):
             ),
         },
     )
-
-    @classmethod
-    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
-        """Return the paper's network and a small one for FDR-Scenes, without tensors that nothing passes through."""
-        return SIZES
-
-    @classmethod
-    def network(cls, **architecture: Any) -> nn.Module:
-        """Return an `SPAINet` of these keywords; none: the paper's, its ViT at its initialisation."""
-        from baselines._spai import SPAINet
-
-        return SPAINet(**architecture)
+    built_by = "baselines._spai:SPAINet"
+    sized = SIZES
+    channels_last = False  # after the patch embedding there are only matrix products
 
     @classmethod
     def recipe(cls, size: str) -> Recipe:
@@ -108,7 +99,3 @@ class SPAI(TorchDetector):
         from baselines._spai import from_file
 
         return from_file(weights["weights"], dict(self.sizes()["official"]))
-
-    def prefers_channels_last(self) -> bool:
-        """Say no: after the patch embedding there are only matrix products."""
-        return False

@@ -1,14 +1,17 @@
-"""Train the small CLIP that `univfd@scenes` rests on: python -m baselines.train_clip --out FOLDER.
+"""Train the small CLIP that detectors' `scenes` presets rest on: python -m baselines.train_clip --out FOLDER.
 
 FOLDER/model.safetensors  both towers, float16          FOLDER/vocabulary.json  the words it knows
 FOLDER/config.json        transformers' CLIPConfig      FOLDER/card.json        what it was trained on, and how
+FOLDER/captions.json      the first captions it learnt
 """
 
 from __future__ import annotations
 
+import json
 import platform
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +21,9 @@ import click
 
 from fdr_bench.errors import DataError, FDRBenchError
 from fdr_bench.store import Lock, write_atomically, write_json
+
+CAPTIONS = 300
+"""Captions that are kept beside the weights."""
 
 
 @click.command()
@@ -89,6 +95,7 @@ def train(
         write_atomically(out / "model.safetensors", weights_bytes(training.clip))
         write_atomically(out / "config.json", config_bytes(training.clip))
         write_atomically(out / "vocabulary.json", training.words.as_json())
+        write_atomically(out / "captions.json", some_captions(captions))
         trained_on = {"dataset": dataset.name, "spec": data, "fingerprint": dataset.fingerprint, "n": len(captions)}
         facts = {
             "format": 1,
@@ -107,6 +114,11 @@ def train(
         write_json(out / "card.json", facts)
         (out / UNFINISHED).unlink(missing_ok=True)
     return out
+
+
+def some_captions(captions: Sequence[str]) -> bytes:
+    """Return a JSON list of the first captions, each once: what may be said of an image that comes without one."""
+    return (json.dumps(list(dict.fromkeys(captions))[:CAPTIONS], indent=0) + "\n").encode()
 
 
 def _decode(samples: Any, workers: int, quiet: bool) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from baselines._torch import CLIP, TorchDetector, scenes_preset
+from baselines._torch import CLIP, SMALL_CLIP, TorchDetector, scenes_preset
 from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import CenterCrop, DetectorCard, Preset, TrainedOn, View, Weights
 from fdr_bench.weights import locate
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 CROP_224 = View(steps=(CenterCrop(224),), **CLIP)
 CROP_128 = View(steps=(CenterCrop(128),), **CLIP)
 
-SMALL_CLIP = Weights(
-    role="backbone", packaged="baselines/weights/clip-scenes", filename="model.safetensors", licence="Apache-2.0"
-)
 SIZES: Mapping[str, Mapping[str, object]] = {"official": {}, "scenes": {"clip": SMALL_CLIP.packaged}}
 
 HEAD = Weights(
@@ -70,18 +67,9 @@ class UnivFD(TorchDetector):
             "scenes": scenes_preset("univfd", view=CROP_128, others=(SMALL_CLIP,)),
         },
     )
-
-    @classmethod
-    def sizes(cls) -> Mapping[str, Mapping[str, object]]:
-        """Return the paper's network, and the one on the small CLIP that this repository trains on FDR-Scenes."""
-        return SIZES
-
-    @classmethod
-    def network(cls, **architecture: Any) -> nn.Module:
-        """Return a `UnivFDNet`: on ViT-L/14 at its initialisation, or on the `clip` inside a package."""
-        from baselines._univfd import build
-
-        return build(**architecture)
+    built_by = "baselines._univfd:build"
+    sized = SIZES
+    channels_last = False  # after the patch embedding there are only matrix products
 
     @classmethod
     def recipe(cls, size: str) -> Recipe:
@@ -98,7 +86,3 @@ class UnivFD(TorchDetector):
         from baselines._univfd import from_files
 
         return from_files(weights, lambda: locate(BACKBONE, detector=self.card.name))
-
-    def prefers_channels_last(self) -> bool:
-        """Say no: after the patch embedding there are only matrix products."""
-        return False

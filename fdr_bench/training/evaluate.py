@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fdr_bench.training.pixels import ImageSet, Pixels
+from fdr_bench.training.network import fake_logit
+from fdr_bench.training.pixels import ImageSet, normalised
 from fdr_bench.types import View
 
 if TYPE_CHECKING:
@@ -28,10 +29,13 @@ class Validation(NamedTuple):
         return (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
 
 
-def evaluate(network: nn.Module, images: ImageSet, view: View, device: torch.device) -> Validation:
+def evaluate(
+    network: nn.Module, images: ImageSet, view: View, device: torch.device, beside: tuple[torch.Tensor, ...] = ()
+) -> Validation:
     """Return accuracy and loss of a network in evaluation mode; images of one shape are a batch.
 
-    The images' geometry is the view's own. A logit of exactly 0 counts as real, as a score of 0.5 does on the board.
+    `beside` has what the network takes beside the pixels, a row an image. The images' geometry is the view's own. A
+    logit of exactly 0 counts as real, as a score of 0.5 does on the board.
     """
     import torch
 
@@ -45,22 +49,9 @@ def evaluate(network: nn.Module, images: ImageSet, view: View, device: torch.dev
             for shape in dict.fromkeys(shapes):
                 members = [n for n, other in enumerate(shapes) if other == shape]
                 stack = np.stack([pixels[n] for n in members])
-                logits[index[members]] = network(normalised(stack, view, device)).double().cpu().numpy()
+                rows = [each[index[members]].to(device) for each in beside]
+                output = fake_logit(network(normalised(stack, view, device), *rows))
+                logits[index[members]] = output.double().cpu().numpy()
     target = images.fake.astype(np.float64)
     loss = np.logaddexp(0, logits) - logits * target
     return Validation(float(((logits > 0) == images.fake).mean()), float(loss.mean()), len(logits))
-
-
-def normalised(pixels: Pixels, view: View, device: torch.device) -> torch.Tensor:
-    """Return (x / 255 - mean) / std as float32 (B, 3, H, W) of uint8 RGB (B, H, W, 3), in channels-last memory.
-
-    The order of the channels and the number in the place of 255 are the view's.
-    """
-    import torch
-
-    mean = torch.tensor(view.mean, device=device)
-    std = torch.tensor(view.std, device=device)
-    values = torch.from_numpy(pixels).to(device).float() / view.divisor
-    if view.order == "bgr":
-        values = values.flip(-1)
-    return ((values - mean) / std).permute(0, 3, 1, 2)

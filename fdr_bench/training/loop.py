@@ -1,4 +1,4 @@
-"""The training loop: AdamW on binary cross-entropy, validated every epoch, the best weights kept.
+"""The training loop: AdamW on cross-entropy or a network's own loss, validated every epoch, the best weights kept.
 
 Everything random is a function of (seed, epoch, step), and torch's own state travels in `state()`: a training that is
 stopped after any step and continued ends with the same bytes as one that was not.
@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdr_bench.training.augment import Pixels, augment
-from fdr_bench.training.evaluate import Validation, evaluate, normalised
-from fdr_bench.training.pixels import ImageSet
+from fdr_bench.training.evaluate import Validation, evaluate
+from fdr_bench.training.network import OwnLoss, fake_logit, frozen_features, read_samples
+from fdr_bench.training.pixels import ImageSet, normalised
 from fdr_bench.training.recipe import Recipe
 from fdr_bench.training.schedule import Pace, rate
 
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
 
 
 class Batch(NamedTuple):
-    """Augmented images (B, H, W, 3) with their classes (B,)."""
+    """Augmented images (B, H, W, 3), or features (B, D), with classes (B,) and places in the training set (B,)."""
 
-    pixels: Pixels
+    pixels: Pixels | torch.Tensor
     fake: NDArray[np.bool_]
+    index: NDArray[np.intp]
 
 
 class Loop:
@@ -56,6 +58,9 @@ class Loop:
         self.device = torch.device(device)
         self.network = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         freeze(network, recipe.freeze)
+        self.beside = read_samples(network, training.samples)
+        self.beside_validation = read_samples(network, validation.samples)
+        self.features = frozen_features(network, recipe, training, self.device)
         self.averaged = copy.deepcopy(network) if recipe.ema else network
         self.optimizer = _optimizer(network, recipe)
         self.precision, self.scaler = _mixed_precision(self.device)
@@ -116,7 +121,11 @@ class Loop:
         def make(step: int) -> Batch:
             index = order[step * self.batch : (step + 1) * self.batch]
             rng = np.random.default_rng([self.seed, self.epoch, step])
-            return Batch(augment(self.training.take(index), self.recipe, rng), self.training.fake[index])
+            fake = self.training.fake[index]
+            if self.features is not None:
+                mirrored = (rng.random(len(index)) < self.recipe.flip).astype(np.intp)
+                return Batch(self.features[index, mirrored].to(self.device), fake, index)
+            return Batch(augment(self.training.take(index), self.recipe, rng), fake, index)
 
         with ThreadPoolExecutor(1) as ahead:
             pending = ahead.submit(make, self.step)
@@ -137,9 +146,17 @@ class Loop:
         fake = torch.from_numpy(batch.fake).to(self.device)
         target = fake.float() * (1 - self.recipe.label_smoothing) + self.recipe.label_smoothing / 2
         weight = torch.where(fake, self.weight[1], self.weight[0])
+        beside = [rows[batch.index].to(self.device) for rows in self.beside]
+
+        def classify(output: torch.Tensor) -> torch.Tensor:
+            return binary_cross_entropy_with_logits(fake_logit(output).float(), target, weight=weight)
+
         with torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision is not None):
-            logits = self.network(normalised(batch.pixels, self.recipe.view, self.device))
-        loss = binary_cross_entropy_with_logits(logits.float(), target, weight=weight)
+            x = self._input(batch.pixels)
+            if isinstance(self.network, OwnLoss):
+                loss = self.network.training_loss(x, *beside, fake=fake, classify=classify)
+            else:
+                loss = classify(self.network(x, *beside))
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(self.scaler.scale(loss))
         if self.recipe.clip is not None:
@@ -151,13 +168,16 @@ class Loop:
             average(self.averaged, self.network, min(self.recipe.ema, (1 + position) / (10 + position)))
         return loss.item()
 
+    def _input(self, pixels: Pixels | torch.Tensor) -> torch.Tensor:
+        return normalised(pixels, self.recipe.view, self.device) if isinstance(pixels, np.ndarray) else pixels
+
     def _end_epoch(self) -> None:
         """Validate, keep the weights where they are the best so far, and go to the next epoch."""
         begun = time.monotonic()
         row = {"epoch": self.epoch + 1, "steps": self.step, "loss": self.loss_sum / max(self.step, 1)}
         validation: Validation | None = None
         if len(self.validation.fake):
-            validation = evaluate(self.averaged, self.validation, self.recipe.view, self.device)
+            validation = self._validate(self.averaged)
             row |= {"validation_loss": validation.loss, "validation_accuracy": validation.accuracy}
         if validation is None or self.best_validation is None or validation.better_than(self.best_validation):
             self.best = {name: value.detach().cpu().clone() for name, value in self.averaged.state_dict().items()}
@@ -172,7 +192,10 @@ class Loop:
             self.best = {n: v.half().to(v.dtype) if v.is_floating_point() else v for n, v in self.best.items()}
         self.network.load_state_dict(self.best)
         if self.best_validation is not None:
-            self.best_validation = evaluate(self.network, self.validation, self.recipe.view, self.device)
+            self.best_validation = self._validate(self.network)
+
+    def _validate(self, network: nn.Module) -> Validation:
+        return evaluate(network, self.validation, self.recipe.view, self.device, self.beside_validation)
 
     def state(self) -> dict[str, Any]:
         """Return all that `restore` needs: tensors, numbers and text only."""

@@ -9,7 +9,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from PIL import Image
 from fdr_bench import images
 from fdr_bench.errors import DataError, ImageError
 from fdr_bench.types import Resize, Sample, View
+
+if TYPE_CHECKING:
+    import torch
 
 Pixels = NDArray[np.uint8]
 
@@ -141,3 +144,18 @@ def _sure(decoded: Decoded) -> Pixels:
     if decoded.pixels is None:
         raise DataError(f"{decoded.reason} (it could be decoded when training began: has the file changed?)")
     return decoded.pixels
+
+
+def normalised(pixels: Pixels, view: View, device: torch.device) -> torch.Tensor:
+    """Return (x / 255 - mean) / std as float32 (B, 3, H, W) of uint8 RGB (B, H, W, 3), in channels-last memory.
+
+    The order of the channels and the number in the place of 255 are the view's.
+    """
+    import torch
+
+    mean = torch.tensor(view.mean, device=device)
+    std = torch.tensor(view.std, device=device)
+    values = torch.from_numpy(pixels).to(device).float() / view.divisor
+    if view.order == "bgr":
+        values = values.flip(-1)
+    return ((values - mean) / std).permute(0, 3, 1, 2)

@@ -83,7 +83,10 @@ class Trainable(Protocol):
 
     @classmethod
     def network(cls, **architecture: object) -> nn.Module:
-        """Return the network at its initialisation: normalised float32 (B, 3, H, W) to logits (B,), fake positive."""
+        """Return the network at its initialisation: normalised float32 (B, 3, H, W) to logits (B,), fake positive.
+
+        Or to logits (B, 2) of real and fake. `fdr_bench.training.network` has what else a network may offer.
+        """
 
     @classmethod
     def recipe(cls, size: str) -> Recipe:

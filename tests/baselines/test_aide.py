@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.fft import dctn
 from torch import nn
 
-from baselines import _aide, aide
+from baselines import _aide
 from baselines._aide import AIDENet, srm_filters, to_clip_statistics
 from baselines._torch import CLIP, IMAGENET
 from baselines._windows import choose_windows, dct_matrix, grades
@@ -49,7 +49,7 @@ def tiny() -> AIDENet:
 
 @pytest.fixture
 def detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AIDE:
-    monkeypatch.setattr(aide, "SIZES", {"official": TINY})
+    monkeypatch.setattr(AIDE, "sized", {"official": TINY})
     torch.save({"model": tiny().state_dict()}, tmp_path / "a.pth")
     return AIDE(preset="official", weights={"weights": tmp_path / "a.pth"})
 

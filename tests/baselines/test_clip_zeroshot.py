@@ -16,7 +16,7 @@ from baselines._clip_pair import TEXT_L_14, VISION_B_32, clip_pair
 from baselines._clip_words import ClipWords
 from baselines._clip_zeroshot import ZeroShot, class_embeddings, from_files, from_folder
 from baselines._words import Words
-from baselines.clip_zeroshot import SMALL, TEMPLATES, TEXTS, ClipZeroShot, texts
+from baselines.clip_zeroshot import TEMPLATES, TEXTS, ClipZeroShot, texts
 from fdr_bench.errors import UsageError, WeightsError
 from fdr_bench.weights import packaged_path, resolve_preset
 from tests.baselines.made import picture
@@ -33,7 +33,7 @@ def shares(clip: CLIPModel, tokens: torch.Tensor, image: torch.Tensor) -> list[f
 
 
 def test_with_one_text_a_class_it_is_clips_own_softmax() -> None:
-    folder = packaged_path(SMALL)
+    folder = packaged_path("baselines/weights/clip-scenes")
     clip, words = load_small_clip(folder), Words.read(folder)
     image = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -43,7 +43,7 @@ def test_with_one_text_a_class_it_is_clips_own_softmax() -> None:
 
 
 def test_many_texts_are_averaged_after_and_before_their_norm() -> None:
-    folder = packaged_path(SMALL)
+    folder = packaged_path("baselines/weights/clip-scenes")
     clip, words = load_small_clip(folder), Words.read(folder)
     tokens = torch.from_numpy(words.encode(["a clear surface", "a matte surface", "a view of sunlight"], 72))
     with torch.no_grad():
@@ -59,7 +59,7 @@ def test_the_shipped_one_scores_images_and_knows_all_its_words() -> None:
     scores = [each.score for each in made.predict([picture(140, 130, seed) for seed in range(3)])]
     assert all(score is not None and 0 < score < 1 for score in scores) and len(set(scores)) == 3
     with pytest.raises(WeightsError, match="does not know all the words"):
-        from_folder(packaged_path(SMALL), ["a real picture"], ["a fake picture"])
+        from_folder(packaged_path("baselines/weights/clip-scenes"), ["a real picture"], ["a fake picture"])
 
 
 def test_the_classes_have_equally_many_texts_and_no_text_twice() -> None:

@@ -59,7 +59,7 @@ def test_memory_is_bounded_by_splitting_batches(
 ) -> None:
     images = [picture(40, 40, seed) for seed in range(5)]
     whole = [prediction.score for prediction in detector.predict(images)]
-    monkeypatch.setattr(_torch, "PIXELS_AT_ONCE", 2 * 128 * 128)
+    monkeypatch.setattr(type(detector), "at_once", 2 * 128 * 128)
     seen: list[int] = []
     inner = detector.logits
     monkeypatch.setattr(detector, "logits", lambda x: (seen.append(len(x)), inner(x))[1])
@@ -70,7 +70,7 @@ def test_memory_is_bounded_by_splitting_batches(
 def test_an_image_too_large_for_its_view_is_that_images_error(
     detector: _torch.TorchDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_torch, "LARGEST", 100)
+    monkeypatch.setattr(type(detector), "largest", 100)
     with pytest.raises(ImageError, match="128x128 px is more"):
         detector.predict([picture(10, 10)])
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from baselines import _drct, drct
+from baselines import _drct
 from baselines._clip import ImageTower, from_openai
 from baselines._drct import ConvNeXtEmbedding, DRCTNet, build, text_side
 from baselines.drct import DRCT, VIEWS
@@ -37,7 +37,7 @@ TEXT = {"width": 4, "layers": 1, "vocabulary": 9, "context": 5, "projection": 6}
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace the paper's sizes by tiny ones."""
-    monkeypatch.setattr(drct, "SIZES", {"official": TINY, "official-clip": {"backbone": "clip", "embedding": 5}})
+    monkeypatch.setattr(DRCT, "sized", {"official": TINY, "official-clip": {"backbone": "clip", "embedding": 5}})
     monkeypatch.setattr(_drct, "VIT_L_14", VISION)
     monkeypatch.setattr(_drct, "TEXT_OF_VIT_L_14", TEXT)
 
@@ -96,7 +96,8 @@ def test_the_logits_are_linear_in_the_embedding_of_the_normalised_mean() -> None
 
 def test_the_card_counts_the_parameters_of_both_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    for size, preset in DRCT.card.presets.items():
+    for size in ("official", "official-clip"):
+        preset = DRCT.card.presets[size]
         with torch.device("meta"):
             network = DRCT.network(**DRCT.sizes()[size])
         assert sum(parameter.numel() for parameter in network.parameters()) == preset.parameters

@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from baselines import freqnet
 from baselines._freqnet import CHANNELS, SPACE, FrequencyNet, high_pass, spectral_layer
 from baselines.freqnet import FreqNet
 from fdr_bench.errors import ImageError, WeightsError
@@ -103,13 +102,13 @@ def test_a_batch_gives_what_its_images_give_alone_however_it_is_split(monkeypatc
     alone = [made.predict([image])[0].score for image in images]
     assert len(set(alone)) == 4
     assert [each.score for each in made.predict(images)] == pytest.approx(alone, abs=1e-6)
-    monkeypatch.setattr(freqnet, "PIXELS_AT_ONCE", 3 * 24 * 17)
+    monkeypatch.setattr(FreqNet, "at_once", 3 * 24 * 17)
     assert [each.score for each in made.predict(images)] == pytest.approx(alone, abs=1e-6)
 
 
 def test_an_image_too_large_for_its_view_is_that_images_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(freqnet, "LARGEST", 100)
-    with pytest.raises(ImageError, match="20x10 px is more than FreqNet takes"):
+    monkeypatch.setattr(FreqNet, "largest", 100)
+    with pytest.raises(ImageError, match="20x10 px is more than this view takes"):
         detector().preprocess(picture(20, 10))
 
 
@@ -118,7 +117,7 @@ def test_an_image_too_large_for_its_view_is_that_images_error(monkeypatch: pytes
 def test_the_authors_layouts_load_strictly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrap: object, prefix: str
 ) -> None:
-    monkeypatch.setattr(freqnet, "SIZES", {"official": TINY})
+    monkeypatch.setattr(FreqNet, "sized", {"official": TINY})
     assert callable(wrap)
     state = FrequencyNet(**TINY).state_dict()
     path = tmp_path / "a.pth"
@@ -143,7 +142,7 @@ def test_sizes_keep_to_their_limits_and_the_card_counts_right() -> None:
 
 
 def test_a_trained_folder_is_used_and_one_step_lowers_the_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(freqnet, "SIZES", {"scenes": TINY})
+    monkeypatch.setattr(FreqNet, "sized", {"scenes": TINY})
     made = FreqNet(weights={"weights": weights_folder(FreqNet, "scenes", tmp_path)})
     assert made.view == FreqNet.recipe("scenes").view
     network = made.network.train().requires_grad_(True)

@@ -186,4 +186,4 @@ def test_the_scenes_size_is_small_and_learns() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
-    assert GramNet.recipe("scenes").crop == 64 and GramNet.recipe("official").patience == 5
+    assert GramNet.recipe("scenes").crop == 48 and GramNet.recipe("official").patience == 5

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from baselines import _torch
 from baselines._clip import load_small_clip, small_tower
 from baselines._defake import DeFakeNet
-from baselines.clip_zeroshot import SMALL, ClipZeroShot
+from baselines.clip_zeroshot import ClipZeroShot
 from baselines.cnndetection import CNNDetection
 from baselines.npr import NPR
 from baselines.univfd import UnivFD
@@ -126,7 +126,7 @@ def test_in_parts_of_bounded_size_each_image_still_passes_once(
     broken.write_bytes(b"no image")
     images = [*files[:2], FileImage(str(broken), 8), *files[2:]]
     monkeypatch.setattr(local, "PIXELS_AT_ONCE", 3 * 142 * 130)  # three images at a time
-    monkeypatch.setattr(_torch, "PIXELS_AT_ONCE", 2 * 128 * 128)  # and of these two in one pass
+    monkeypatch.setattr(_torch.TorchDetector, "at_once", 2 * 128 * 128)  # and of these two in one pass
     expected = apart(pair, images)
     with counted_passes() as passes:
         assert together(pair, images) == expected
@@ -175,24 +175,24 @@ def test_one_other_weight_makes_another_backbone(pair: Detectors, files: list[Fi
 
 
 def test_backbones_are_equal_by_architecture_values_precision_and_layout() -> None:
-    towers = [small_tower(packaged_path(SMALL)) for _ in range(2)]
+    towers = [small_tower(packaged_path("baselines/weights/clip-scenes")) for _ in range(2)]
     assert towers[0].backbone() == towers[1].backbone()
     assert hash(towers[0].backbone()) == hash(towers[1].backbone())
     towers[1].to(memory_format=torch.channels_last)
     assert towers[0].backbone() != towers[1].backbone()
     assert towers[0].backbone() != towers[0].double().backbone()
     towers[0].float()
-    other = small_tower(packaged_path(SMALL))
+    other = small_tower(packaged_path("baselines/weights/clip-scenes"))
     other.clip.vision_model.config.hidden_act = "gelu"
     assert towers[0].backbone() != other.backbone()
 
 
 def test_a_backbone_is_known_in_whichever_network_it_stands() -> None:
-    clip = load_small_clip(packaged_path(SMALL))
+    clip = load_small_clip(packaged_path("baselines/weights/clip-scenes"))
     vision, text = clip.config.vision_config.to_dict(), clip.config.text_config.to_dict()
     network = DeFakeNet(vision=vision, text=text, hidden=(8, 4)).eval()
     network.clip.load_state_dict(clip.state_dict())
-    tower = small_tower(packaged_path(SMALL))
+    tower = small_tower(packaged_path("baselines/weights/clip-scenes"))
     assert network.backbone() == tower.backbone()
     x = torch.randn(3, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():

@@ -12,9 +12,9 @@ from sklearn.metrics import accuracy_score, log_loss
 from fdr_bench.errors import DataError
 from fdr_bench.images import apply_view, decode
 from fdr_bench.training import pixels
-from fdr_bench.training.evaluate import Validation, evaluate, normalised
+from fdr_bench.training.evaluate import Validation, evaluate
 from fdr_bench.training.loop import average, freeze, set_training
-from fdr_bench.training.pixels import Geometry, load
+from fdr_bench.training.pixels import Geometry, load, normalised
 from fdr_bench.training.schedule import Pace, rate
 from fdr_bench.training.split import hold_out
 from fdr_bench.types import CenterCrop, View
