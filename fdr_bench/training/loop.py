@@ -34,7 +34,7 @@ class Batch(NamedTuple):
 
     pixels: Pixels | torch.Tensor
     fake: NDArray[np.bool_]
-    index: NDArray[np.intp]
+    rows: NDArray[np.intp]
 
 
 class Loop:
@@ -146,7 +146,7 @@ class Loop:
         fake = torch.from_numpy(batch.fake).to(self.device)
         target = fake.float() * (1 - self.recipe.label_smoothing) + self.recipe.label_smoothing / 2
         weight = torch.where(fake, self.weight[1], self.weight[0])
-        beside = [rows[batch.index].to(self.device) for rows in self.beside]
+        beside = [given[batch.rows].to(self.device) for given in self.beside]
 
         def classify(output: torch.Tensor) -> torch.Tensor:
             return binary_cross_entropy_with_logits(fake_logit(output).float(), target, weight=weight)
