@@ -15,7 +15,7 @@ from fdr_bench.errors import UsageError, nearest
 
 Vision = Literal["clip", "clip+dino"]
 Fusion = Literal["none", "interleave", "cross-attention", "faff"]
-Stem = Literal["patch", "convolutions", "residual"]
+Stem = Literal["patch", "convolutions", "residual", "split"]
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -48,7 +48,7 @@ class FakeReasoningConfig:
     dropout: float = 0.1
     """Of the fusion block, in training."""
     stem: Stem = "patch"
-    """How CLIP turns pixels into patches: one linear layer, a stack of convolutions, or a small residual network."""
+    """How CLIP turns pixels into patches: one linear layer, or convolutions of three kinds (`fakereasoning.stems`)."""
     dino_stem: Stem = "patch"
     """The same of DINO."""
     projector_depth: int = 2

@@ -26,6 +26,8 @@ class Measures(NamedTuple):
     """Images whose most similar attribute is one of their own class."""
     attributes: float
     """Of a fake image's attributes, those among as many most similar attributes of fakes."""
+    evidence: float = float("nan")
+    """Mean average precision of the sentences' words among the places that show something; NaN without evidence."""
 
 
 def probe_accuracy(learnt: Floats, learnt_fake: Booleans, held: Floats, held_fake: Booleans) -> float:

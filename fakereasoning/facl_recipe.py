@@ -38,6 +38,11 @@ class FaclRecipe:
     """Weight of the loss of images against sentences."""
     intra_weight: float = 1.0
     """Weight of the loss of images against images."""
+    evidence_weight: float = 0.0
+    """Weight of the sentences' words at the places that show them, by the samples' regions (`fakereasoning.evidence`).
+
+    With it the projectors of the towers that learn, the fusion and the embeddings of these words learn too.
+    """
     keep: Mapping[Tower, float] = field(default_factory=lambda: {"clip": 1.0})
     """Weight, for a tower that learns, of how far its tokens turn from what they were: it keeps what it knew."""
     queries: int = 4
@@ -93,7 +98,7 @@ class FaclRecipe:
         for name in ("queries", "space", "temperature", "epochs", "steps", "batch", "clip"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; it must be above 0")
-        for name in ("head_rate", "cross_weight", "intra_weight", "weight_decay", "shift"):
+        for name in ("head_rate", "cross_weight", "intra_weight", "evidence_weight", "weight_decay", "shift"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; it must not be below 0")
         if self.batch < 2:

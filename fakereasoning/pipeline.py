@@ -9,7 +9,7 @@ OUT/card.json                   what it is and how it came about, all stages in 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -21,11 +21,11 @@ from fakereasoning.calibration import FIGURE
 from fakereasoning.config import Fusion, Vision
 from fakereasoning.detector import card_facts
 from fakereasoning.facl_recipe import FaclRecipe
-from fakereasoning.places import Place
+from fakereasoning.places import Shown
 from fakereasoning.prompts import QUESTION
 from fakereasoning.recipe import TuneRecipe, read_recipe
 from fakereasoning.records import Record, read_records, tokenizer_texts
-from fakereasoning.scene_places import scene_places
+from fakereasoning.scene_places import scenes_shown
 from fakereasoning.scene_questions import scene_questions
 from fakereasoning.stage1 import train_facl
 from fakereasoning.starting import Start, fresh, read_start
@@ -127,15 +127,15 @@ class Material(NamedTuple):
     dataset: Dataset
     records: list[Record]
     questions: list[Record]
-    places: Mapping[str, Sequence[Place]]
+    shown: Mapping[str, Shown]
     """By an image's location."""
 
 
 def _material(plan: Plan, content: Mapping[str, Any], ask: bool) -> Material:
     asked = TuneRecipe.from_json(_fields(plan, content, "tune")).questions
     dataset = open_dataset(plan.data)
-    shown = (scene_questions(dataset), scene_places(dataset)) if ask else ([], {})
-    return Material(dataset, read_records(dataset, questions=asked), *shown)
+    seen = (scene_questions(dataset), scenes_shown(dataset)) if ask else ([], {})
+    return Material(dataset, read_records(dataset, questions=asked), *seen)
 
 
 def _do(
@@ -162,10 +162,10 @@ def _do(
     if not isinstance(recipe, TuneRecipe):
         samples = material.dataset.samples
         result = (
-            train_facl(start.model, samples, recipe=recipe, **common)
+            train_facl(start.model, samples, recipe=recipe, codec=start.codec, **common)
             if isinstance(recipe, FaclRecipe)
             else train_words(
-                start.model, start.codec, samples, material.questions, material.places, recipe=recipe, **common
+                start.model, start.codec, samples, material.questions, material.shown, recipe=recipe, **common
             )
         )
         # The folder of a stage is whole: the next may begin with it alone.

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from fakereasoning.places import Place
+from fakereasoning.places import Place, Shown
 from fakereasoning.scene_questions import View, middle, scene_views
+from fdr_bench.data.scenes.language import sun_side
 from fdr_bench.data.scenes.phrases import NOUNS
 from fdr_bench.data.scenes.scene import Scene, Solid
 from fdr_bench.types import Dataset
 
 
-def scene_places(dataset: Dataset) -> dict[str, list[Place]]:
-    """Return the solids of each picture by its location, the farthest first; a touched one has no words."""
-    return {sample.image.location: places_of(view) for sample, view in scene_views(dataset)}
+def scenes_shown(dataset: Dataset) -> dict[str, Shown]:
+    """Return what each picture shows by its location; a touched solid has no words."""
+    return {sample.image.location: Shown(places_of(view), behind(view.scene)) for sample, view in scene_views(dataset)}
+
+
+def behind(scene: Scene) -> tuple[str, ...]:
+    """Return the words of the ground, the sky and the light, and the side that this comes from."""
+    ground = () if scene.ground == "plain" else (scene.ground,)
+    sky = "cloudy" if scene.clouds > 0.3 else "clear"
+    return (*ground, scene.ground_colour, sky, scene.warmth, sun_side(scene)[0])
 
 
 def places_of(view: View) -> list[Place]:
@@ -23,7 +31,7 @@ def places_of(view: View) -> list[Place]:
 def _place(scene: Scene, solid: Solid, intact: bool) -> Place:
     across, down, scale = middle(scene, solid)
     colours = (solid.colour, *((solid.second_colour,) if solid.material in ("striped", "checked") else ()))
-    words = (*colours, solid.material, solid.size, *NOUNS[solid.shape])
+    words = (*colours, solid.material, solid.size, *NOUNS[solid.shape], sun_side(scene)[0])
     return Place(
         across=across,
         down=down,

@@ -16,11 +16,14 @@ import numpy as np
 
 from fakereasoning import vision_stage
 from fakereasoning.acceleration import plain_attention
+from fakereasoning.evidence import evidence
 from fakereasoning.facl_loop import FaclLoop, Material
 from fakereasoning.facl_recipe import FaclRecipe
 from fakereasoning.model import FakeReasoning
 from fakereasoning.statements import statements, text_vectors
+from fakereasoning.tokenizer import Codec
 from fakereasoning.vision_stage import VisionResult
+from fdr_bench.errors import UsageError
 from fdr_bench.metrics.sentences import SentenceEncoder, minilm
 from fdr_bench.store import Lock
 from fdr_bench.training import checkpoint
@@ -43,19 +46,21 @@ def train_facl(
     max_minutes: float | None = None,
     quiet: bool = False,
     encoder: SentenceEncoder | None = None,
+    codec: Codec | None = None,
     facts: Mapping[str, Any] | None = None,
     checkpoint_seconds: float = 60.0,
 ) -> VisionResult:
     """Train the model's towers on samples with attributes and write it to the folder `out`; `model` is used up.
 
-    `encoder` defaults to MiniLM. `max_minutes` of wall time, preparation
-    included, end the training earlier, with the learning rate gone down to 0 by then. `resume` continues what a killed
-    training left in `out`, and returns at once where the same training has finished there; without it `out` is begun
-    anew. `facts` are added to the card.
+    `encoder` defaults to MiniLM; `codec` is the language model's, read where the recipe weighs evidence.
+    `max_minutes` of wall time, preparation included, end the training earlier, with the learning rate gone down to 0
+    by then. `resume` continues what a killed training left in `out`, and returns at once where the same training has
+    finished there; without it `out` is begun anew. `facts` are added to the card.
 
     Equal calls with equal software, `threads` and device give equal weights, interrupted or not, unless `max_minutes`
-    ended them. Raises `DataError` where an image cannot be read or there is nothing to compare, `UsageError` for a
-    recipe that does not fit the model, `RunError` where `out` is in use, of another training, or the loss diverges.
+    ended them. Raises `DataError` where an image or a mask cannot be read or there is nothing to compare, `UsageError`
+    for a recipe that does not fit the model or a missing codec, `RunError` where `out` is in use, of another training,
+    or the loss diverges.
     """
     started = time.monotonic()
     with ExitStack() as stack:
@@ -65,6 +70,11 @@ def train_facl(
         stack.enter_context(Lock(out))
         progress = stack.enter_context(TrainingProgress(quiet))
         stated = statements(samples)
+        here = None
+        if recipe.evidence_weight:
+            if codec is None:
+                raise UsageError("the recipe weighs evidence, whose words are the language model's; give its codec")
+            here = evidence(samples, codec, model.config.image_size // int(model.config.clip["patch_size"]))
         images = vision_stage.images_of(samples, model)
         encoder = minilm() if encoder is None else encoder
         identity = checkpoint.identity(
@@ -76,6 +86,7 @@ def train_facl(
                 "images": images.fingerprint(),
                 "recipe": recipe.to_json(),
                 "encoder": encoder.name,
+                "evidence": None if here is None else here.digest(),
                 "seed": seed,
             }
         )
@@ -86,18 +97,21 @@ def train_facl(
         vectors = text_vectors(stated, learnt, encoder, out)
         progress.decoding(len(images))
         images.keep(progress.advance)
-        material = Material(images, stated, vectors, learnt, np.flatnonzero(held))
+        material = Material(images, stated, vectors, learnt, np.flatnonzero(held), here)
         seconds = None if max_minutes is None else max_minutes * 60
         loop = FaclLoop(model, material, recipe=recipe, seed=seed, device=device, seconds=seconds)
         # Reading images and encoding sentences count as part of the training.
         loop.before = time.monotonic() - started
         vision_stage.run(loop, out, identity, checkpoint_seconds, progress)
+        if loop.evidence is not None:
+            loop.evidence.fold(model)
         told = vision_stage.facts_of(loop, samples, identity, threads, max_minutes) | {
             "kind": "facl",
             "n_held_out": int(held.sum()),
             "attributes": list(stated.attributes),
             "n_sentences": int((stated.sentence[learnt] >= 0).sum()),
             "encoder": encoder.name,
+            "evidence": None if here is None or codec is None else [codec.decode([token]) for token in here.ids],
             "recipe": recipe.to_json(),
         }
         return vision_stage.leave(loop, out, told | dict(facts or {}), "sentences-*.npy")

@@ -24,7 +24,6 @@ from torch import Tensor, nn
 
 from fakereasoning.facl_recipe import TOWERS, Precision, Tower
 from fakereasoning.model import FakeReasoning
-from fakereasoning.places import Place, covered
 from fakereasoning.recipe_fields import checked_fields
 from fakereasoning.records import Record
 from fakereasoning.tokenizer import Codec
@@ -107,20 +106,6 @@ class Said(NamedTuple):
     """(N, W)"""
 
 
-class SaidHere(NamedTuple):
-    """Which tokens are said of each place of each image."""
-
-    ids: tuple[int, ...]
-    """V of them, in order; none where no image has places."""
-    rows: NDArray[np.int32]
-    """(N, patches): a row of `told`, `NOTHING` where nothing stands there, or `UNKNOWN`."""
-    told: NDArray[np.bool_]
-    """(things, V)"""
-
-
-NOTHING, UNKNOWN = -1, -2
-
-
 def words_said(records: Sequence[Record], locations: Sequence[str], codec: Codec, recipe: WordsRecipe) -> Said:
     """Return the tokens of the answers about each image, of the N at `locations`, that tell images apart.
 
@@ -140,31 +125,6 @@ def words_said(records: Sequence[Record], locations: Sequence[str], codec: Codec
         )
     told = np.array([[token in by_image[location] for token in kept] for location in locations], dtype=np.bool_)
     return Said(kept, told)
-
-
-def words_here(places: Mapping[str, Sequence[Place]], locations: Sequence[str], codec: Codec, grid: int) -> SaidHere:
-    """Return the tokens of what stands in each of grid × grid patches of the images at `locations`.
-
-    `places` are by location, the farthest first; of an image that is not there nothing is known. A thing without words
-    is one of which nothing is known either.
-    """
-    spoken: dict[tuple[str, ...], set[int]] = {}
-    rows = np.full((len(locations), grid * grid), UNKNOWN, dtype=np.int32)
-    things: list[tuple[str, ...]] = []
-    for row, location in zip(rows, locations, strict=True):
-        if location not in places:
-            continue
-        row[:] = NOTHING
-        for place in places[location]:
-            inside, near = covered(place, grid)
-            row[near & (row == NOTHING)] = UNKNOWN
-            row[inside] = len(things) if place.words else UNKNOWN
-            if place.words:
-                things.append(place.words)
-                spoken.setdefault(place.words, {token for word in place.words for token in codec.encode(f" {word}")})
-    ids = tuple(sorted(set().union(*spoken.values())))
-    told = np.array([[token in spoken[words] for token in ids] for words in things], dtype=np.bool_)
-    return SaidHere(ids, rows, told.reshape(len(things), len(ids)))
 
 
 class WordsHead(nn.Module):

@@ -13,8 +13,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from fakereasoning.model import FakeReasoning
 from fakereasoning.pixels import TrainingImages, normalised
+from fakereasoning.places import SaidHere, mean_precision, places_loss, shares_here
 from fakereasoning.vision_loop import Floats, Index, VisionLoop
-from fakereasoning.words import NOTHING, Said, SaidHere, WordsHead, WordsRecipe
+from fakereasoning.words import Said, WordsHead, WordsRecipe
 
 
 class WordsMeasures(NamedTuple):
@@ -65,9 +66,7 @@ class WordsLoop(VisionLoop):
             seconds=seconds,
         )
         self.shares = said.told[learnt].mean(axis=0)
-        shown = here.rows[learnt]
-        things = here.told[shown[shown >= 0]]
-        cast(WordsHead, self.heads).begin_at(self.shares, things.mean(axis=0) if len(things) else here.told.sum(axis=0))
+        cast(WordsHead, self.heads).begin_at(self.shares, shares_here(here, learnt))
 
     def losses(self, index: Index, random: np.random.Generator) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the loss of an image, and of it the cross-entropy of a word, and that of a word of a thing's place."""
@@ -90,33 +89,6 @@ class WordsLoop(VisionLoop):
         told = self.here.told[rows[rows >= 0]]
         found = measured(logits, self.said.told[self.held], self.shares)
         return found._replace(place_precision=mean_precision(here[rows >= 0], told))._asdict()
-
-
-def places_loss(logits: Tensor, here: SaidHere, index: Index) -> tuple[Tensor, Tensor]:
-    """Return the cross-entropy, summed over the V words, of a place where a thing stands, and of one where none does.
-
-    `logits` (B, N, V) are of the images at `index` (B,); 0 where there is no such place.
-    """
-    rows = torch.from_numpy(here.rows[index])
-    on, off = rows >= 0, rows == NOTHING
-    told = torch.from_numpy(here.told[rows[on].numpy()]).to(logits)
-    things = binary_cross_entropy_with_logits(logits[on.to(logits.device)], told, reduction="sum") / max(1, len(told))
-    empty = logits[off.to(logits.device)]
-    nothing = binary_cross_entropy_with_logits(empty, torch.zeros_like(empty), reduction="sum") / max(1, len(empty))
-    return things, nothing
-
-
-def mean_precision(logits: Floats, told: NDArray[np.bool_]) -> float:
-    """Return the mean over words of the average precision of logits (N, W) for who has them (N, W).
-
-    Words that all or none have are out; NaN where there are no others.
-    """
-    from sklearn.metrics import average_precision_score
-
-    varied = np.flatnonzero(told.any(axis=0) & ~told.all(axis=0)) if len(told) else []
-    if not len(varied):
-        return float("nan")
-    return float(np.mean([average_precision_score(told[:, w], logits[:, w]) for w in varied]))
 
 
 def measured(logits: Floats, told: NDArray[np.bool_], shares: Floats) -> WordsMeasures:

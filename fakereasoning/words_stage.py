@@ -17,11 +17,11 @@ import numpy as np
 from fakereasoning import vision_stage
 from fakereasoning.acceleration import plain_attention
 from fakereasoning.model import FakeReasoning
-from fakereasoning.places import Place
+from fakereasoning.places import Shown, words_here
 from fakereasoning.records import Record
 from fakereasoning.tokenizer import Codec
 from fakereasoning.vision_stage import VisionResult
-from fakereasoning.words import WordsHead, WordsRecipe, words_here, words_said
+from fakereasoning.words import WordsHead, WordsRecipe, words_said
 from fakereasoning.words_loop import WordsLoop
 from fdr_bench.errors import UsageError
 from fdr_bench.store import Lock
@@ -37,7 +37,7 @@ def train_words(
     codec: Codec,
     samples: Sequence[Sample],
     records: Sequence[Record],
-    places: Mapping[str, Sequence[Place]] | None = None,
+    shown: Mapping[str, Shown] | None = None,
     *,
     out: Path,
     recipe: WordsRecipe,
@@ -54,7 +54,7 @@ def train_words(
 
     `model` itself is used up.
 
-    `records` are about the images of `samples`, `places` say by location what stands where in some of them.
+    `records` are about the images of `samples`, `shown` says by location what stands where in some of them.
     `max_minutes`, `resume`, `facts` and what is equal from run to run are as for `fakereasoning.stage1.train_facl`.
     Raises `DataError` where an image cannot be read or there is nothing to learn, `UsageError` where the model lacks
     the tower, `RunError` where `out` is in use, of another training, or the loss diverges.
@@ -71,7 +71,7 @@ def train_words(
         locations = [sample.image.location for sample in samples]
         said = words_said(records, locations, codec, recipe)
         grid = model.config.image_size // int(model.config.clip["patch_size"])
-        here = words_here((places or {}) if recipe.places_weight else {}, locations, codec, grid)
+        here = words_here((shown or {}) if recipe.places_weight else {}, locations, codec, grid)
         images = vision_stage.images_of(samples, model)
         identity = checkpoint.identity(
             {
@@ -80,7 +80,7 @@ def train_words(
                 "initial": vision_stage.model_digest(model),
                 "words": said.ids,
                 "told": hashlib.sha256(np.packbits(said.told).tobytes()).hexdigest(),
-                "places": hashlib.sha256(here.rows.tobytes() + here.told.tobytes()).hexdigest(),
+                "places": here.digest(),
                 "images": images.fingerprint(),
                 "recipe": recipe.to_json(),
                 "seed": seed,

@@ -6,9 +6,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fakereasoning.scene_places import places_of
+from fakereasoning.scene_places import behind, places_of
 from fakereasoning.scene_questions import KINDS, View, across, ask, scene_questions, view_of
 from fdr_bench.data import open_dataset
+from fdr_bench.data.scenes.language import caption
 from fdr_bench.data.scenes.phrases import NOUNS
 from fdr_bench.data.scenes.render import render
 from fdr_bench.data.scenes.scene import random_scene, stream
@@ -75,6 +76,19 @@ def test_of_a_touched_solid_only_the_place_is_told():
     whole = view(3)
     told = places_of(View(scene=whole.scene, intact=whole.intact[1:]))
     assert sorted(bool(place.words) for place in told) == [False, *[True] * (len(whole.intact) - 1)]
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_every_place_is_told_the_side_of_the_light_that_the_caption_names(number):
+    scene = view(number).scene
+    side = "right" if scene.light[0] > 0 else "left"
+    assert all({"left", "right"} & {*place.words} == {side} for place in places_of(view(number)))
+    told = behind(scene)
+    assert {"left", "right"} & {*told} == {side} and scene.warmth in told and scene.ground_colour in told
+    assert ("cloudy" if scene.clouds > 0.3 else "clear") in told and (scene.ground in told) == (scene.ground != "plain")
+    # What is about the whole picture stands in any caption of it, but for the sky, which some leave out.
+    said = caption(scene, stream("caption", number)).lower()
+    assert all(word in said for word in told if word not in ("cloudy", "clear"))
 
 
 @pytest.mark.parametrize("number", range(30))

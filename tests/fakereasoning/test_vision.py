@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPVisionModel, Dinov2Model
 
 from fakereasoning.config import Fusion, Stem
-from fakereasoning.vision import ConvolutionStem, ResidualStem, VisualFeatures, build_clip, build_dino, resize_positions
+from fakereasoning.stems import ConvolutionStem, ResidualStem, SplitStem, contrast
+from fakereasoning.vision import VisualFeatures, build_clip, build_dino, resize_positions
 from tests.fakereasoning.tiny import noise, tiny_config, tiny_model
 
 PIXELS = noise(2, 3, 16, 16, seed=5)
@@ -80,20 +81,16 @@ def test_positions_in_half_precision_are_resized_in_float32() -> None:
     assert torch.equal(resize_positions(positions, 4), resize_positions(positions.float(), 4).half())
 
 
-@pytest.mark.parametrize("kind", [ConvolutionStem, ResidualStem])
+@pytest.mark.parametrize("kind", [ConvolutionStem, ResidualStem, SplitStem])
 @pytest.mark.parametrize("patch", [2, 8, 16])
-def test_a_stack_of_convolutions_gives_one_embedding_a_patch(
-    kind: type[ConvolutionStem | ResidualStem], patch: int
-) -> None:
+def test_a_stack_of_convolutions_gives_one_embedding_a_patch(kind: type[nn.Module], patch: int) -> None:
     stem = kind(16, patch).eval()
     assert stem(noise(2, 3, 48, 48)).shape == (2, 16, 48 // patch, 48 // patch)
 
 
-@pytest.mark.parametrize("kind", [ConvolutionStem, ResidualStem])
+@pytest.mark.parametrize("kind", [ConvolutionStem, ResidualStem, SplitStem])
 @pytest.mark.parametrize("patch", [14, 1])
-def test_a_stack_of_convolutions_refuses_a_patch_it_cannot_halve_down_to(
-    kind: type[ConvolutionStem | ResidualStem], patch: int
-) -> None:
+def test_a_stack_of_convolutions_refuses_a_patch_it_cannot_halve_down_to(kind: type[nn.Module], patch: int) -> None:
     with pytest.raises(ValueError, match=f"no patch of {patch}"):
         kind(16, patch)
 
@@ -106,6 +103,35 @@ def test_the_residual_stem_begins_blind_to_plain_colour() -> None:
     torch.testing.assert_close(answers[:, :, 1:-1, 1:-1], torch.zeros(2, 8, 30, 30), rtol=0, atol=1e-5)
 
 
+def test_the_larger_half_of_the_split_stem_sees_no_colour() -> None:
+    stem = SplitStem(16, 8).eval()
+    seen: list[torch.Tensor] = []
+    stem.structure.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    grey = noise(1, 1, 32, 32)
+    red = torch.cat((3 * grey, 0 * grey, 0 * grey), dim=1) + torch.tensor([2.0, -1.0, 0.5]).view(1, 3, 1, 1)
+    first, second = stem(grey.expand(1, 3, 32, 32)), stem(red)
+    torch.testing.assert_close(seen[0], seen[1], rtol=0, atol=1e-4)
+    assert not torch.allclose(first, second, atol=1e-3)
+    assert stem.structure[-2].num_features == 12 and stem.colour[-2].num_features == 4
+
+
+def test_contrast_is_brightness_against_what_is_around() -> None:
+    image = noise(2, 3, 12, 10)
+    grey = image.mean(dim=1)
+    padded = nn.functional.pad(grey[:, None], (2, 2, 2, 2), mode="reflect")[:, 0]
+    against = torch.stack(
+        [
+            torch.stack([grey[:, y, x] - padded[:, y : y + 5, x : x + 5].mean(dim=(1, 2)) for x in range(10)], dim=-1)
+            for y in range(12)
+        ],
+        dim=-2,
+    )
+    expected = against / (against.flatten(1).std(dim=1)[:, None, None] + 0.05)
+    torch.testing.assert_close(contrast(image, 2)[:, 0], expected, rtol=1e-4, atol=1e-5)
+    plain = torch.rand(1, 3, 1, 1).expand(1, 3, 8, 8)
+    torch.testing.assert_close(contrast(plain, 3), torch.zeros(1, 1, 8, 8), rtol=0, atol=1e-5)
+
+
 def test_each_tower_has_the_stem_that_the_config_names() -> None:
     model = tiny_model(stem="convolutions", dino_stem="residual")
     assert isinstance(model.clip.embeddings.patch_embedding, ConvolutionStem)
@@ -114,7 +140,7 @@ def test_each_tower_has_the_stem_that_the_config_names() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("stem", ["patch", "convolutions", "residual"])
+@pytest.mark.parametrize("stem", ["patch", "convolutions", "residual", "split"])
 def test_towers_in_half_precision_take_float32_pixels(dtype: torch.dtype, stem: Stem) -> None:
     model = tiny_model(stem=stem, dino_stem=stem)
     expected = model.visual_features(PIXELS)

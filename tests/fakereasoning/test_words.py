@@ -16,12 +16,12 @@ import torch
 from fakereasoning.config import FakeReasoningConfig
 from fakereasoning.model import FakeReasoning
 from fakereasoning.pixels import TrainingImages, normalised
-from fakereasoning.places import Place
+from fakereasoning.places import NOTHING, UNKNOWN, Place, Shown, places_loss, words_here
 from fakereasoning.records import Record
 from fakereasoning.tokenizer import train_tokenizer
 from fakereasoning.vision_stage import VisionResult
-from fakereasoning.words import NOTHING, UNKNOWN, Said, WordsHead, WordsRecipe, words_here, words_said
-from fakereasoning.words_loop import WordsLoop, measured, places_loss
+from fakereasoning.words import Said, WordsHead, WordsRecipe, words_said
+from fakereasoning.words_loop import WordsLoop, measured
 from fakereasoning.words_stage import train_words
 from fdr_bench.errors import DataError, RunError, UsageError
 from fdr_bench.store import read_json
@@ -42,9 +42,11 @@ def record(sample: Sample, answer: str, number: int = 0) -> Record:
 
 
 RECORDS = [record(sample, answer_of(sample)) for sample in SAMPLES]
-# What stands where: the left half of a picture has its words, the right half has nothing.
-PLACES = {
-    sample.image.location: [Place(0.25, 0.5, 0.25, 1.0, tuple(answer_of(sample).rstrip(".").split()[-1:]))]
+# What stands where: the left half of a picture has its words, and in the right half there is a ball in each.
+SHOWN = {
+    sample.image.location: Shown(
+        [Place(0.25, 0.5, 0.25, 1.0, tuple(answer_of(sample).rstrip(".").split()[-1:]))], ("ball",)
+    )
     for sample in SAMPLES
 }
 CODEC = train_tokenizer([each.answer for each in RECORDS] + ["a red ball"] * 4, vocabulary=320)
@@ -59,7 +61,7 @@ def train(
     out: Path, *, recipe: WordsRecipe = RECIPE, records: Sequence[Record] = RECORDS, **keywords: Any
 ) -> VisionResult:
     return train_words(
-        fresh(), CODEC, SAMPLES, records, PLACES, out=out, recipe=recipe, threads=1, quiet=True, **keywords
+        fresh(), CODEC, SAMPLES, records, SHOWN, out=out, recipe=recipe, threads=1, quiet=True, **keywords
     )
 
 
@@ -86,9 +88,11 @@ def test_words_that_all_or_almost_no_images_have_do_not_count() -> None:
 def test_a_place_says_its_words_where_the_thing_is_and_nothing_far_from_it() -> None:
     ball = Place(across=0.375, down=0.375, half_width=0.05, half_height=0.05, words=("red", "ball"))
     touched = Place(across=0.9, down=0.9, half_width=0.02, half_height=0.02, words=())
-    here = words_here({"one": [ball, touched]}, ["one", "other"], CODEC, 4)
+    here = words_here({"one": Shown([ball, touched], ("ball",))}, ["one", "other"], CODEC, 4)
     assert [CODEC.decode([token]) for token in here.ids] == [" red", " ball"]
     assert here.told.tolist() == [[True, True]]
+    # Where nothing stands there is what is behind; of the other image nothing is known.
+    assert here.behind.tolist() == [[False, True], [False, False]]
     # The ball lies in the second patch of the second row; the last patch holds what nothing is known of.
     expected = np.full(16, NOTHING)
     expected[5], expected[15] = 0, UNKNOWN
@@ -99,7 +103,7 @@ def test_a_place_says_its_words_where_the_thing_is_and_nothing_far_from_it() -> 
 def test_the_nearer_thing_hides_the_farther_and_the_edge_of_a_thing_counts_for_nothing() -> None:
     far = Place(across=0.5, down=0.5, half_width=0.4, half_height=0.2, words=("red",))
     near = Place(across=0.6, down=0.5, half_width=0.05, half_height=0.05, words=("ball",))
-    here = words_here({"one": [far, near]}, ["one"], CODEC, 8)
+    here = words_here({"one": Shown([far, near])}, ["one"], CODEC, 8)
     rows = here.rows[0].reshape(8, 8)
     assert rows[4, 4] == 1 and rows[3, 3] == 0 and rows[4, 6] == 0
     # Half a picture above the middle nothing is; between, an ellipse 1.8 times as large is left out.
@@ -109,7 +113,7 @@ def test_the_nearer_thing_hides_the_farther_and_the_edge_of_a_thing_counts_for_n
 
 def test_without_places_there_are_no_words_of_places() -> None:
     here = words_here({}, ["one", "other"], CODEC, 2)
-    assert here.ids == () and here.told.shape == (0, 0) and (here.rows == UNKNOWN).all()
+    assert here.ids == () and here.told.shape == (0, 0) and here.behind.shape == (2, 0) and (here.rows == UNKNOWN).all()
 
 
 def test_images_of_which_the_same_is_said_teach_nothing() -> None:
@@ -163,7 +167,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch
 
 def test_the_loss_is_a_cross_entropy_of_every_word_by_itself() -> None:
     said = Said((300, 310), np.array([[True, False]] * len(SAMPLES)))
-    here = words_here(PLACES, [sample.image.location for sample in SAMPLES], CODEC, 4)
+    here = words_here(SHOWN, [sample.image.location for sample in SAMPLES], CODEC, 4)
     images = np.arange(4)
     files = TrainingImages([sample.image for sample in SAMPLES], 16)
     loop = WordsLoop(fresh(), files, said, here, np.arange(64), np.arange(64, 80), recipe=RECIPE, seed=0)
@@ -186,7 +190,8 @@ def test_the_loss_is_a_cross_entropy_of_every_word_by_itself() -> None:
     for image, place in np.ndindex(rows.shape):
         for word in range(len(here.ids)):
             x = float(places[image, place, word])
-            told = rows[image, place] >= 0 and bool(here.told[rows[image, place], word])
+            said = here.told[rows[image, place]] if rows[image, place] >= 0 else here.behind[image]
+            told = bool(said[word])
             (on if rows[image, place] >= 0 else off if rows[image, place] == NOTHING else []).append(
                 math.log1p(math.exp(-x if told else x))
             )
