@@ -89,8 +89,8 @@ def ablate(plan: Plan, *, variants: Sequence[str], seeds: int, test: str) -> Pat
     """Train and test the variants and return the table's file, `plan.out`/ablations.md.
 
     `plan.data`, recipe, changes, times and steps hold for all of them; `seeds` counts those of the variants in
-    `REPEATED`, from `plan.seed` on. With `plan.start`, a base model with both towers, none is trained: each variant
-    begins with it, its towers fused as the variant has them. What has finished before is not done again. Raises
+    `REPEATED`, from `plan.seed` on. With `plan.start`, a base model, none is trained: each variant begins
+    with it, its towers fused as the variant has them. What has finished before is not done again. Raises
     `UsageError` for an unknown variant, `RunError` where a test run fails, and what the stages raise.
     """
     for name in variants:
@@ -138,21 +138,22 @@ def _tuned(plan: Plan, name: str, seed: int) -> Path:
     variant = VARIANTS[name]
     common = replace(plan, seed=seed, start=None, size=None, vision=None, fusion=None)
     where = f"{variant.architecture}-{seed}"
+    content = read_recipe(plan.recipe)
+    # One base serves all where DINO and the fusion join later.
+    shared = str(seed) if "base_vision" in content else where
     architecture: dict[str, Any] = {"size": plan.size, "vision": variant.vision, "fusion": variant.fusion}
-    if plan.start is not None:
-        start = plan.start
+    start = plan.start
+    for stage in (stage for stage in BEFORE if stage in content and plan.start is None):
+        before = replace(common, out=plan.out / f"{stage}-{shared}", start=start)
+        # What a folder begins with has its architecture already.
+        start = train_stage(_only(before if start else replace(before, **architecture), stage), stage)
+    if plan.start is not None or "base_vision" in content:
         common = replace(common, fusion=variant.fusion or ("none" if variant.vision == "clip" else None))
-    else:
-        start = None
-        for stage in (stage for stage in BEFORE if stage in read_recipe(plan.recipe)):
-            before = replace(common, out=plan.out / f"{stage}-{where}", start=start)
-            # What a folder begins with has its architecture already.
-            start = train_stage(_only(before if start else replace(before, **architecture), stage), stage)
     if variant.facl:
         changed = common.changes
         if variant.vision == "clip":
             # The recipe's rates are for DINO; without it CLIP has to learn, gently.
-            changed = {**changed, "facl": {"rates": {"clip": 3e-4}, **changed.get("facl", {})}}
+            changed = {**changed, "facl": {"rates": {"clip": 3e-4}, "aligned": None, **changed.get("facl", {})}}
         facl = replace(common, out=plan.out / f"facl-{where}", start=start, changes=changed)
         start = train_stage(_only(facl, "facl"), "facl")
     changes = {**common.changes, "tune": {**common.changes.get("tune", {}), **variant.tune}}

@@ -217,7 +217,7 @@ def _llava(width: int, hidden: int, depth: int) -> FakeReasoningConfig:
 _NANO = FakeReasoningConfig(
     vision="clip+dino",
     fusion="faff",
-    stem="convolutions",
+    stem="split",
     # What is wrong with an image is finer than what is in it.
     dino_stem="residual",
     clip={

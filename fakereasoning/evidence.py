@@ -3,7 +3,9 @@
 FACL compares whole images with sentences, and a tower without pretraining learns from that whether an image is a fake,
 but not what is wrong with it: most of a picture has nothing wrong, and the sentences do not say which part they are
 about. Where the data have masks of what their sentences state, the image tokens that the language model gets, after
-projectors and fusion, are also told the sentences' words place by place, as in `fakereasoning.words`.
+projectors and fusion, are also told the sentences' words place by place, as in `fakereasoning.words`. Of fakes only:
+where photographs are told too that they show none of it, the trace of the training generator answers for most places,
+and what is wrong in the picture is not learnt.
 """
 
 from __future__ import annotations
@@ -38,8 +40,9 @@ def evidence(samples: Sequence[Sample], codec: Codec, grid: int) -> SaidHere:
     """Return the words of the sentences that each of grid × grid patches shows, by the samples' regions, as tokens.
 
     Words of several tokens are left out, and words that any caption has: those tell what is in a picture, not what is
-    wrong with it. A patch beside a region counts for nothing, and so does all of a fake with a sentence that has no
-    region. Raises `DataError` where no sample has a region and a sentence about it, or a mask cannot be read.
+    wrong with it. A patch beside a region counts for nothing, and so does all of a photograph, or of a fake with a
+    sentence that has no region. Raises `DataError` where no sample has a region and a sentence about it, or a mask
+    cannot be read.
     """
     words = _Words(codec)
     spoken = [

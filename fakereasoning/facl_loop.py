@@ -65,13 +65,14 @@ class FaclLoop(VisionLoop):
         """`seconds` is the budget, counted in `elapsed`. Raises `UsageError` where no tower of the model learns."""
         self.material, self.recipe = material, recipe
         rates = recipe.towers(model.config)
+        self.compared = recipe.compared(model.config)
         super().__init__(
             model,
             material.images,
             material.learnt,
             lambda widths: FaclHeads(
                 Alignment(
-                    widths,
+                    [width for tower, width in zip(rates, widths, strict=True) if tower in self.compared],
                     material.vectors.shape[1],
                     queries=recipe.queries,
                     space=recipe.space,
@@ -110,7 +111,7 @@ class FaclLoop(VisionLoop):
         fake = torch.from_numpy(stated.fake[index]).to(self.device)
         with self.autocast():
             tokens, here = self._seen(pixels)
-            embedded: Embeddings = self.alignment(list(tokens.values()))
+            embedded: Embeddings = self.alignment([tokens[name] for name in self.compared])
             with torch.no_grad():
                 start = self.tokens(self.start, pixels)
         cross_scale, intra_scale = self.alignment.scales()
@@ -159,7 +160,8 @@ class FaclLoop(VisionLoop):
         )
 
     def _cross(self, tokens: list[Tensor]) -> Tensor:
-        embedded: Embeddings = self.alignment(tokens)
+        named = dict(zip(self.towers, tokens, strict=True))
+        embedded: Embeddings = self.alignment([named[name] for name in self.compared])
         return embedded.cross
 
     def _precision(self, index: Index) -> float:

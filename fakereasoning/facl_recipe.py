@@ -32,6 +32,12 @@ class FaclRecipe:
     None leaves CLIP as the base model knows it, and trains DINO: one sees what is in the picture, the other what is
     wrong with it. A model without DINO has its CLIP trained, more gently.
     """
+    aligned: tuple[Tower, ...] | None = None
+    """Towers whose tokens the contrastive losses read; None: all that learn.
+
+    The others learn by evidence alone: a tower that is asked whether an image is a fake spends itself on the traces of
+    the training generator, and what is wrong with the picture it does not learn.
+    """
     head_rate: float = 1e-3
     """Learning rate of the heads and of the losses' scales."""
     cross_weight: float = 1.0
@@ -103,6 +109,11 @@ class FaclRecipe:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; it must not be below 0")
         if self.batch < 2:
             raise UsageError(f"the recipe's batch is {self.batch}; FACL compares images and needs at least 2")
+        for tower in self.aligned or ():
+            if tower not in TOWERS:
+                raise UsageError(
+                    f"the recipe's aligned has '{tower}'; expected {', '.join(TOWERS)}.{nearest(str(tower), TOWERS)}"
+                )
         if not (self.cross_weight or self.intra_weight):
             raise UsageError("a recipe with cross_weight and intra_weight 0 has no loss; set one above 0")
         for name, highest in (("blur_probability", 1), ("jpeg_probability", 1), ("warmup", 1), ("held_out", 0.9)):
@@ -131,6 +142,16 @@ class FaclRecipe:
                 "rate above 0. Name one in 'rates'"
             )
         return learning
+
+    def compared(self, config: FakeReasoningConfig) -> tuple[Tower, ...]:
+        """Return the towers of a model whose tokens are compared. Raises `UsageError` where none of them learns."""
+        learning = self.towers(config)
+        found = tuple(tower for tower in learning if self.aligned is None or tower in self.aligned)
+        if not found:
+            raise UsageError(
+                f"nothing to compare: the recipe's 'aligned' names none of the towers that learn, {', '.join(learning)}"
+            )
+        return found
 
     def views(self, side: int) -> Recipe:
         """Return the augmentations of images (side, side) as `fdr_bench.training.augment` takes them."""

@@ -18,7 +18,7 @@ import torch
 
 from fakereasoning.calibrating import calibrate_folder, is_calibrated, remove_outdated
 from fakereasoning.calibration import FIGURE
-from fakereasoning.config import Fusion, Vision
+from fakereasoning.config import FakeReasoningConfig, Fusion, Vision, size
 from fakereasoning.detector import card_facts
 from fakereasoning.facl_recipe import FaclRecipe
 from fakereasoning.places import Shown
@@ -28,7 +28,7 @@ from fakereasoning.records import Record, read_records, tokenizer_texts
 from fakereasoning.scene_places import scenes_shown
 from fakereasoning.scene_questions import scene_questions
 from fakereasoning.stage1 import train_facl
-from fakereasoning.starting import Start, fresh, read_start
+from fakereasoning.starting import Start, fresh, read_start, with_dino
 from fakereasoning.training import CARD, FORMAT, tune
 from fakereasoning.words import WordsRecipe
 from fakereasoning.words_stage import train_words
@@ -99,10 +99,12 @@ def train(plan: Plan) -> Path:
     recipes = {stage: _recipe(plan, content, stage) for stage in _stages(plan, content)}
     validation = None if plan.validation is None else open_dataset(plan.validation)
     material = _material(plan, content, bool(set(BEFORE) & set(recipes)))
-    current = _start(plan, content, material)
+    current = _start(plan, content, material, next(iter(recipes)))
     facts = _facts(plan, content, material.dataset)
     cards: dict[str, Mapping[str, Any]] = {}
     for stage, recipe in recipes.items():
+        if stage not in BEFORE:
+            current = current._replace(model=with_dino(current.model, _whole(plan, content), seed=plan.seed))
         current, cards[stage] = _do(stage, plan.out / stage, current, plan, recipe, facts, material)
     _write(current, plan, facts, cards)
     if validation is not None:
@@ -117,7 +119,7 @@ def train_stage(plan: Plan, stage: Stage) -> Path:
     recipe = _recipe(plan, content, stage)
     material = _material(plan, content, stage in BEFORE)
     facts = _facts(plan, content, material.dataset)
-    _do(stage, plan.out, _start(plan, content, material), plan, recipe, facts, material)
+    _do(stage, plan.out, _start(plan, content, material, stage), plan, recipe, facts, material)
     return plan.out
 
 
@@ -217,7 +219,15 @@ def _stages(plan: Plan, content: Mapping[str, Any]) -> tuple[Stage, ...]:
     return tuple(stage for stage in chosen if plan.start is None or stage not in BEFORE)
 
 
-def _start(plan: Plan, content: Mapping[str, Any], material: Material) -> Start:
+def _whole(plan: Plan, content: Mapping[str, Any]) -> FakeReasoningConfig:
+    """Return the config of the plan's size with its towers and fusion: what a model of CLIP alone becomes in FACL."""
+    name = plan.size or str(content.get("size", "nano"))
+    return size(name, vision=plan.vision, fusion=plan.fusion)
+
+
+def _start(plan: Plan, content: Mapping[str, Any], material: Material, stage: Stage) -> Start:
+    """Return what `stage`, the first to be done, begins with."""
+    alone = stage in BEFORE and content.get("base_vision") == "clip"
     if plan.start is not None:
         if plan.vision is not None or plan.size is not None:
             raise UsageError("size and vision come from the folder that the training starts with; leave them out")
@@ -226,7 +236,8 @@ def _start(plan: Plan, content: Mapping[str, Any], material: Material) -> Start:
             base=plan.lora_base,
             clip=plan.clip,
             dino=plan.dino,
-            fusion=plan.fusion,
+            fusion=None if alone else plan.fusion,
+            whole=_whole(plan, content) if "base_vision" in content and not alone else None,
             # Under adapters the model's own weights stay as they are, and may take half the memory.
             dtype=torch.bfloat16 if _fields(plan, content, "tune").get("lora") else torch.float32,
             seed=plan.seed,
@@ -235,8 +246,8 @@ def _start(plan: Plan, content: Mapping[str, Any], material: Material) -> Start:
         plan.size or str(content.get("size", "nano")),
         tokenizer_texts([*material.records, *material.questions], QUESTION),
         vocabulary=int(content.get("vocabulary", 1024)),
-        vision=plan.vision,
-        fusion=plan.fusion,
+        vision="clip" if alone else plan.vision,
+        fusion=None if alone else plan.fusion,
         seed=plan.seed,
     )
 

@@ -154,7 +154,8 @@ class TuneRecipe:
 def read_recipe(name: str) -> dict[str, Any]:
     """Return a recipe file's JSON object: one that is shipped, by name, or any, by a path ending in .json.
 
-    It holds the stages by name ("words", "base", "facl", "tune"), each with its fields, and a "size". Raises
+    It holds the stages by name ("words", "base", "facl", "tune"), each with its fields, and a "size". With
+    "base_vision": "clip", the stages before FACL have CLIP alone, and DINO and the fusion join there. Raises
     `UsageError`.
     """
     path = Path(name) if name.endswith(".json") else FOLDER / f"{name}.json"
@@ -170,6 +171,10 @@ def read_recipe(name: str) -> dict[str, Any]:
         raise UsageError(f"the recipe {path} cannot be read: {error}") from None
     if not isinstance(content, dict):
         raise UsageError(f"the recipe {path} is no JSON object; expected stages by name")
+    if content.get("base_vision", "clip") != "clip":
+        raise UsageError(
+            f"the recipe {path} has {content['base_vision']!r} as 'base_vision'; expected 'clip' or nothing"
+        )
     for stage in ("words", "base", "facl", "tune"):
         if not isinstance(content.get(stage, {}), dict):
             raise UsageError(f"the recipe {path} has {content[stage]!r} as '{stage}'; expected an object of its fields")

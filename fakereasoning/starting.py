@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from fakereasoning.checkpoints import read_json
-from fakereasoning.config import Fusion, Vision, size
+from fakereasoning.config import FakeReasoningConfig, Fusion, Vision, size
 from fakereasoning.fusion import FAFF
 from fakereasoning.lora_folder import is_lora_folder
 from fakereasoning.model import FakeReasoning
@@ -57,15 +58,16 @@ def read_start(
     dino: Path | None = None,
     base: Path | None = None,
     fusion: Fusion | None = None,
+    whole: FakeReasoningConfig | None = None,
     dtype: torch.dtype | None = None,
     seed: int = 0,
 ) -> Start:
     """Return the model and the tokenizer of a folder that was trained here, or of an official one.
 
     An official folder may be the released model, a LoRA run on its `base`, or the mixture-of-features model that the
-    official training begins with; `clip` and `dino` are towers outside it. `fusion` gives the model another one, fresh
-    where the folder has none. With Llama's tokenizer the prompt is that of the official training. Raises `WeightsError`
-    where files are missing or do not fit.
+    official training begins with; `clip` and `dino` are towers outside it. A model of CLIP alone gets the DINO and the
+    fusion of `whole`. `fusion` gives the model another one, fresh where the folder has none. With Llama's tokenizer the
+    prompt is that of the official training. Raises `WeightsError` where files are missing or do not fit.
     """
     if not is_lora_folder(folder) and "format" in read_json(folder / CONFIG):
         codec = load_codec(folder, ids=OFFICIAL_TRAIN_IDS)
@@ -73,6 +75,8 @@ def read_start(
     else:
         model = load_official(folder, base=base, clip=clip, dino=dino, dtype=dtype)
         start = Start(model, load_llama_tokenizer(tokenizer_folder(folder, base), ids=OFFICIAL_TRAIN_IDS))
+    if whole is not None:
+        start = start._replace(model=with_dino(start.model, whole, seed=seed))
     if fusion is None or fusion == start.model.config.fusion:
         return start
     return start._replace(model=with_fusion(start.model, fusion, seed=seed))
@@ -103,3 +107,23 @@ def with_fusion(model: FakeReasoning, fusion: Fusion, *, seed: int = 0) -> FakeR
     changed = FakeReasoning.empty(config)
     changed.load_tensors(tensors, "the model with another fusion")
     return changed
+
+
+def with_dino(model: FakeReasoning, whole: FakeReasoningConfig, *, seed: int = 0) -> FakeReasoning:
+    """Return a model of CLIP alone with the DINO, the projector and the fusion of another config; all else stays.
+
+    They are drawn from the seed, but for the fusion block's branches, which begin at 0: its tokens are then CLIP's,
+    normalised, and the language model goes on reading what it knows. A model that has DINO, or for a config without it,
+    is returned as it is.
+    """
+    if model.config.dino is not None or whole.dino is None:
+        return model
+    names = ("vision", "fusion", "dino", "dino_stem", "fusion_heads", "fusion_hidden", "bias_hidden", "dropout")
+    torch.manual_seed(seed)
+    grown = FakeReasoning(replace(model.config, **{name: getattr(whole, name) for name in names})).to(model.dtype)
+    if grown.fusion is not None:
+        for branch in (grown.fusion.merge, grown.fusion.contract):
+            nn.init.zeros_(branch.weight)
+            nn.init.zeros_(branch.bias)
+    grown.load_tensors({**grown.stored_tensors(), **model.stored_tensors()}, "the model with DINO")
+    return grown

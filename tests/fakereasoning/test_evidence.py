@@ -83,7 +83,7 @@ def test_words_of_captions_and_what_lies_beside_a_region_do_not_count(samples):
     # "Stripes" is in every caption.
     assert [CODEC.decode([token]) for token in here.ids] == [" across", " down"]
     real = [number for number, sample in enumerate(samples) if sample.label == "real"]
-    assert (here.rows[real] == NOTHING).all()
+    assert (here.rows[real] == UNKNOWN).all()
     for number, sample in enumerate(samples):
         if sample.label == "fake":
             rows = here.rows[number].reshape(4, 4)
@@ -153,6 +153,24 @@ def test_without_a_weight_no_mask_is_read_and_with_one_there_must_be_some(sample
         train(tmp_path / "codec", samples, codec=None)
     with pytest.raises(UsageError, match="evidence_weight is -1"):
         FaclRecipe(evidence_weight=-1)
+
+
+def test_a_tower_that_is_not_compared_learns_by_evidence_alone(samples, tmp_path):
+    recipe = replace(RECIPE, rates={"dino": 1e-3, "clip": 1e-3}, aligned=("dino",), keep={}, steps=2)
+    result = train(tmp_path / "both", samples, recipe=recipe)
+    before, after = fresh().state_dict(), result.model.state_dict()
+    changed = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"clip", "dino", "clip_projector", "dino_projector", "fusion", "language"}
+    # Without evidence nothing reaches it.
+    alone = train(tmp_path / "none", samples, recipe=replace(recipe, evidence_weight=0.0, weight_decay=0.0))
+    after = alone.model.state_dict()
+    weights = [name for name in before if name.startswith("clip.") and name.endswith("weight")]
+    assert weights and all(torch.equal(before[name], after[name]) for name in weights)
+    assert FaclRecipe.from_json(recipe.to_json()) == recipe
+    with pytest.raises(UsageError, match="names none of the towers that learn, dino"):
+        train(tmp_path / "wrong", samples, recipe=replace(RECIPE, aligned=("clip",)))
+    with pytest.raises(UsageError, match="Did you mean 'clip'"):
+        FaclRecipe(aligned=("clap",))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from fakereasoning import ablations, pipeline, tuning_loop
 from fakereasoning.calibration import HIGHEST, LOWEST, read_temperature
 from fakereasoning.config import size
 from fakereasoning.pipeline import Plan, train, train_stage
-from fakereasoning.starting import read_start, with_fusion
+from fakereasoning.starting import read_start, with_dino, with_fusion
 from fdr_bench.errors import UsageError
 from fdr_bench.weights_card import read_card
 from tests.fakereasoning import small, two_processes
@@ -31,10 +31,14 @@ def plan(tmp_path, monkeypatch) -> Plan:
     """A plan for the small model: two steps a stage on sixteen pictures."""
 
     def small_size(name, *, vision=None, fusion=None):
-        size(name, vision=vision, fusion=fusion)
-        return replace(small.config(320), max_length=512)
+        asked = size(name, vision=vision, fusion=fusion)
+        config = replace(small.config(320), max_length=512)
+        return replace(
+            config, vision=asked.vision, fusion=asked.fusion, dino=None if asked.dino is None else config.dino
+        )
 
-    monkeypatch.setattr("fakereasoning.starting.size", small_size)
+    for module in ("starting", "pipeline"):
+        monkeypatch.setattr(f"fakereasoning.{module}.size", small_size)
     monkeypatch.setattr("fakereasoning.stage1.minilm", Letters)
     monkeypatch.setenv("FDR_BENCH_CACHE", str(tmp_path.parent / "cache"))
     changes = {"words": {"batch": 8}, "base": {"batch": 4}, "facl": {"batch": 8}, "tune": {"batch": 4}}
@@ -79,9 +83,11 @@ def test_finished_stages_are_skipped_and_a_later_one_begins_with_the_one_before(
     words, base, facl, tuned = (
         load_file(plan.out / stage / "model.safetensors") for stage in ("words", "base", "facl", "tune")
     )
-    # Words are CLIP's alone; the base leaves DINO, FACL leaves CLIP as it is.
-    assert all(torch.equal(tensor, base[name]) for name, tensor in words.items() if name.startswith("dino."))
-    assert all(torch.equal(tensor, facl[name]) for name, tensor in base.items() if name.startswith("clip."))
+    # Words and base have CLIP alone; DINO and the fusion join in FACL, which leaves the language model's blocks as they are.
+    assert words.keys() == base.keys()
+    assert {name.partition(".")[0] for name in facl.keys() - base.keys()} == {"dino", "dino_projector", "fusion"}
+    layers = [name for name in base if name.startswith("language.model.layers.")]
+    assert layers and all(torch.equal(base[name], facl[name]) for name in layers)
     assert not torch.equal(facl["dino.embeddings.cls_token"], tuned["dino.embeddings.cls_token"])
 
 
@@ -258,3 +264,21 @@ def test_the_whole_nano_pipeline_runs_from_nothing_to_a_scored_run(tmp_path, mon
     assert of_model["failure_rate"]["value"] == sum("verdict" not in row for row in rows) / 12
     for metric in ("ap", "ece", "bleu1@nltk-split@strict", "rougeL@stem@strict", "css@minilm-l6@strict"):
         assert of_model[metric]["value"] is not None and of_model[metric]["n"] == 12, metric
+
+
+def test_a_model_of_clip_alone_gets_the_other_tower_and_reads_as_before():
+    whole = small.model(320)
+    alone = with_fusion(whole, "none")
+    grown, again = (with_dino(alone, whole.config, seed=seed) for seed in (3, 3))
+    assert grown.config == whole.config
+    tensors, before = grown.stored_tensors(), alone.stored_tensors()
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in before.items())
+    assert all(torch.equal(tensor, again.stored_tensors()[name]) for name, tensor in tensors.items())
+    pixels = torch.randn(2, 3, whole.config.image_size, whole.config.image_size)
+    with torch.no_grad():
+        was = alone.eval().image_tokens(alone.visual_features(pixels))
+        now = grown.eval().image_tokens(grown.visual_features(pixels))
+    # The fusion's branches begin at 0, and its norms at the identity.
+    width = whole.config.width
+    torch.testing.assert_close(now, torch.nn.functional.layer_norm(was, (width,)), rtol=0, atol=1e-4)
+    assert with_dino(whole, whole.config) is whole and with_dino(alone, alone.config) is alone
