@@ -17,6 +17,7 @@ from leaderboards.curves import figures, read_curves
 from leaderboards.load import Run, load_runs
 from leaderboards.model_card import model_card
 from leaderboards.quoted import with_quotes
+from leaderboards.ranks import with_ranks
 from leaderboards.rendering import environment, packed, policy, source, style
 from leaderboards.robustness import Robustness, read_robustness, section
 from leaderboards.tables import DatasetBoard, dataset_boards
@@ -37,7 +38,7 @@ def build(runs: Sequence[Path], out: Path) -> Path:
     """
     loaded = load_runs(runs)
     robust = read_robustness(loaded)
-    boards = tuple(map(with_quotes, dataset_boards(loaded, robust.aside)))
+    boards = tuple(with_ranks(with_quotes(board), loaded) for board in dataset_boards(loaded, robust.aside))
     galleries = {
         board.slug: found
         for board in boards
