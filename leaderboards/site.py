@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fdr_bench.store import write_atomically
-from leaderboards import exports, pages, plots
+from leaderboards import comparisons, exports, pages, plots
 from leaderboards import gallery as examples
 from leaderboards.columns import OVERVIEW, REASONING, judge_column
 from leaderboards.curves import figures, read_curves
@@ -34,7 +34,8 @@ def build(runs: Sequence[Path], out: Path) -> Path:
     """Write `out`/index.html and `out`/exports/* for scored run folders; return the path of index.html.
 
     Beside it: model-*.html, generator-*.html; of datasets whose runs kept examples, examples-*.html and thumbnails/*.
-    Models of all runs stand in one table a dataset. Raises `RunError` where a folder is damaged or not yet scored.
+    Models of all runs stand in one table a dataset; comparisons that lie in `out` are linked to. Raises `RunError`
+    where a folder is damaged or not yet scored.
     """
     loaded = load_runs(runs)
     robust = read_robustness(loaded)
@@ -47,7 +48,7 @@ def build(runs: Sequence[Path], out: Path) -> Path:
     links = pages.links(boards)
     of_models = pages.model_pages(boards, links, galleries)
     files = export_files(loaded, boards, of_models)
-    page = _page(loaded, boards, files, links, galleries, robust)
+    page = _page(loaded, boards, files, links, galleries, robust, comparisons.made(out))
     for name, content in _leaves(boards, links, galleries, of_models, files):
         write_atomically(out / name, content.encode())
     for slug, gallery in galleries.items():
@@ -108,7 +109,7 @@ def _leaves(
 
 def _page(
     runs: Sequence[Run], boards: Sequence[DatasetBoard], files: dict[str, str], links: pages.Links,
-    galleries: pages.Galleries, robust: Robustness,
+    galleries: pages.Galleries, robust: Robustness, made: Sequence[comparisons.Made],
 ) -> str:  # fmt: skip
     shown = {column.key: column for board in boards for column in board.overview.columns}
     judged = [column for key in shown if (column := judge_column(key)) is not None]
@@ -135,6 +136,8 @@ def _page(
         curves=curves,
         robustness=sections,
         trainings=trainings(boards),
+        made=made,
+        offer=comparisons.offer(runs, boards),
         quoted=any(row.quotes for board in boards for row in board.overview.detectors),
         columns=(*OVERVIEW, *(column for column in REASONING if column.key in shown), *judged),
         models=len({name for run in runs for name, model in run.models.items() if not model.baseline}),

@@ -56,7 +56,7 @@ class Cell:
 
 
 class Row(NamedTuple):
-    """One model of one run; `quotes` are what papers print of it (see `quoted`), `standing` is its rank (see `ranks`)."""
+    """One model of one run; `quotes` are what papers print of it (see `quoted`), `standing` is its rank (`ranks`)."""
 
     run: str
     model: ModelFacts

@@ -110,6 +110,21 @@ def test_ranks_sort_and_the_address_keeps_that_order(browser, tmp_path):
     assert browser.execute_script(ranks) == ["2", "1"]
 
 
+def test_the_command_that_compares_follows_the_choice(browser, tmp_path):
+    run = make_run(tmp_path / "run", 60, models=("npr@scenes", "univfd@scenes", "it's"), failures=0.0)
+    score_run(run, resamples=2)
+    browser.get(site.build([run], tmp_path / "out").as_uri())
+    command = lambda: find(browser, "#offer code").text  # noqa: E731
+    assert command().startswith("fdr-bench report runs/run --compare ") and len(command().split()) == 6
+    browser.execute_script(
+        "const [first, second] = document.querySelectorAll('#offer select');"
+        "for (const [field, name] of [[first, 'npr@scenes'], [second, `it's`]]) {"
+        "  field.value = [...field.options].find(option => option.text === name).value;"
+        "  field.dispatchEvent(new Event('change', {bubbles: true})); }"
+    )
+    assert command() == """fdr-bench report runs/run --compare npr@scenes 'it'"'"'s'"""
+
+
 def test_what_is_undefined_is_last_in_both_orders_and_baselines_stay(opened):
     for expected in (["npr@scenes", "x" * 80, ATTACK], ["x" * 80, "npr@scenes", ATTACK]):
         find(opened, ".overview thead th:nth-child(3) button").click()
