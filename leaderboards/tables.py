@@ -133,7 +133,7 @@ def dataset_boards(runs: Sequence[Run], aside: Collection[tuple[str, str]] = ())
     for (name, fingerprint), (facts, entries) in found.items():
         twin = names.count(name) > 1
         title = f"{name} · content {(fingerprint or 'not recorded')[:8]}" if twin else name
-        board = _board(facts, title, slugged(title, slugs), entries, len(runs) > 1)
+        board = _board(facts, title, slugged(title, slugs), entries, len({entry.run for entry in entries}) > 1)
         boards.append(replace(board, printed=tuple(printed[name, fingerprint])))
     return tuple(boards)
 
