@@ -13,8 +13,8 @@ from leaderboards.load import load_runs
 from leaderboards.ranks import with_ranks
 from leaderboards.tables import dataset_boards
 from tests.leaderboards.boards import score, write_run
-from tests.leaderboards.test_site import Reader
-from tests.runs import make_run, read_lines, write_lines
+from tests.leaderboards.test_site import KINDS, TAGS, Reader
+from tests.runs import make_run, read_lines, renamed, write_lines
 
 SET = "fdr-scenes-test"
 RIGHT = {"best@scenes": 196, "near@scenes": 195, "far@scenes": 120, "constant": 100}
@@ -109,3 +109,17 @@ def test_without_stored_answers_there_is_no_column_of_ranks(tmp_path):
     site.build([write_run(tmp_path / "run", [score("a", "acc", 0.9), score("b", "acc", 0.8)])], tmp_path)
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert 'data-key="rank"' not in page and "<dt>Rank</dt>" not in page
+
+
+@pytest.mark.parametrize("hostile", ['"><script>window.hit=1', "' onmouseover='alert(1)", "{{ 7*7 }}--><img src=x>"])
+def test_a_name_among_the_ranks_and_the_commands_becomes_no_markup(run, tmp_path, hostile):
+    other = renamed(run, tmp_path / "run", "best@scenes", hostile)
+    site.build([other], tmp_path / "out")
+    reader = Reader((tmp_path / "out" / "index.html").read_text(encoding="utf-8"))
+    assert {tag for tag, _ in reader.tags} <= TAGS | {"select", "option"}
+    assert [attributes.get("type") for tag, attributes in reader.tags if tag == "script"] == KINDS
+    for _, attributes in reader.tags:
+        assert not [name for name in attributes if name.startswith("on") or name in ("style", "autofocus", "src")]
+    titles = [attributes.get("title") or "" for tag, attributes in reader.tags if tag == "td"]
+    assert any(f"shared with {hostile}" in title for title in titles)
+    assert hostile in [attributes.get("data-value") for tag, attributes in reader.tags if tag == "th"]
