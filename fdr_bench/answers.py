@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdr_bench.errors import RunError
+from fdr_bench.store import remedy
 
 if TYPE_CHECKING:
     import pyarrow
@@ -210,16 +211,11 @@ def _walk(path: Path, fault: Fault, *, torn: bool) -> Iterator[Row]:
             try:
                 row = json.loads(line)
             except ValueError:
-                raise RunError(f"{path}, line {number}: not JSON. {_advice(path)}") from None
+                raise RunError(f"{path}, line {number}: not JSON. {remedy(path)}") from None
             reason = fault(row) if isinstance(row, dict) else "not an object"
             if reason:
-                raise RunError(f"{path}, line {number}: {reason}. {_advice(path)}")
+                raise RunError(f"{path}, line {number}: {reason}. {remedy(path)}")
             yield row
-
-
-def _advice(path: Path) -> str:
-    what = "this line" if path.name == "predictions.jsonl" else "the file"
-    return f"Each line must be one JSON object as the runner writes it; remove {what} and resume the run."
 
 
 def _repeated(row: Row, seen: set[str]) -> str | None:

@@ -47,20 +47,12 @@ def compare(
       fdr-bench compare runs/monday::npr@scenes runs/monday::cnndetection@scenes --json
     """
     from fdr_bench import terminal
-    from fdr_bench.compare.comparison import Side, compare
+    from fdr_bench.cli_comparing import compared, named
     from fdr_bench.compare.report import as_plain, comparison_tables
-    from fdr_bench.packing import opened
     from fdr_bench.scored_slices import Settings
 
-    paths, models = zip(*(_side(each) for each in (first, second)), strict=True)
-    with opened(paths[0]) as one, opened(paths[1]) as other:
-        sides = Side(one, models[0]), Side(other, models[1])
-        found = compare(*sides, settings=Settings(resamples, level, seed), threads=options.cores())
-        if page is not None:
-            from fdr_bench.compare.samples import shown_sets
-            from leaderboards.side_by_side import write_comparison
-
-            write_comparison(shown_sets(found), page, names=_called(*paths))
+    settings = Settings(resamples, level, seed)
+    found = compared(named(first), named(second), settings, options.cores(), page=page)
     if as_json:
         terminal.print_json([as_plain(each) for each in found])
         return
@@ -69,21 +61,6 @@ def compare(
             terminal.print_table(columns, rows, title=title)
     if page is not None:
         click.echo(page.resolve().as_uri())
-
-
-def _called(first: Path, second: Path) -> tuple[str, str]:
-    """Return the runs' own names, or the paths as they were given where these are alike."""
-    names = [path.resolve().name.removesuffix(".zip") for path in (first, second)]
-    return (names[0], names[1]) if names[0] != names[1] else (str(first), str(second))
-
-
-def _side(word: str) -> tuple[Path, str | None]:
-    path, separator, model = word.partition("::")
-    if separator and not model:
-        raise UsageError(f"'{word}' names no model behind '::'")
-    if not Path(path).exists():
-        raise UsageError(f"there is nothing at {path}")
-    return Path(path), model or None
 
 
 class _WrongUsage(click.UsageError):

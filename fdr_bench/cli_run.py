@@ -242,7 +242,16 @@ def score(run: Path, validation: Path | None, resamples: int, level: float, seed
     type=click.IntRange(0),
     help="Samples of a dataset that the gallery shows, evenly over generators and classes; 0 keeps what is there.",
 )
-def report(runs: tuple[Path, ...], out: Path | None, gallery: int) -> None:
+@click.option(
+    "--compare",
+    "pairs",
+    nargs=2,
+    multiple=True,
+    metavar="A B",
+    help="Also compare two, image by image, on a page that the board links to; each is RUN, RUN::MODEL or, of one run, "
+    "MODEL. Repeatable.",
+)
+def report(runs: tuple[Path, ...], out: Path | None, gallery: int, pairs: tuple[tuple[str, str], ...]) -> None:
     """Write the leaderboard of one or several runs: folders, or files that 'fdr-bench pack' made.
 
     \b
@@ -250,23 +259,28 @@ def report(runs: tuple[Path, ...], out: Path | None, gallery: int) -> None:
       fdr-bench report runs/monday runs/tuesday --out leaderboard
       fdr-bench report mine.zip theirs.zip
       fdr-bench report runs/monday --gallery 500
+      fdr-bench report runs/monday --compare npr@scenes fakereasoning@scenes
     """
     from contextlib import ExitStack
 
+    from fdr_bench.cli_comparing import named, page_of_both
     from fdr_bench.packing import opened
     from leaderboards.site import build
 
+    sides = [(named(first, runs), named(second, runs)) for first, second in pairs]
     with ExitStack() as stack:
         folders = [stack.enter_context(opened(run)) for run in runs]
         for run, folder in zip(runs, folders, strict=True):
             if not run.is_file():
                 _keep_for_the_board(folder, gallery)
         alone = len(runs) == 1 and not runs[0].is_file()
-        page = build(folders, out or (runs[0] if alone else Path("leaderboard")))
+        board = out or (runs[0] if alone else Path("leaderboard"))
+        for first, second in sides:
+            page_of_both(first, second, board)
+        page = build(folders, board)
     click.echo(page.resolve().as_uri())
-    if len(runs) == 2:
-        beside = page.with_name("comparison.html")
-        click.echo(f"image by image: fdr-bench compare {runs[0]} {runs[1]} --html {beside}", err=True)
+    if len(runs) == 2 and not sides:
+        click.echo(f"image by image: add --compare {runs[0]} {runs[1]}", err=True)
 
 
 def _keep_for_the_board(run: Path, gallery: int = 5000) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,19 +69,24 @@ class Record:
     def __init__(self, run: Path, planned: PlannedSet, retry_failures: bool) -> None:
         self._run, self._planned = run, planned
         self._samples = planned.dataset.samples
-        self._files = Log(run / "datasets" / planned.dataset.name / "files.jsonl")
         self._keys = {each.model.label: each.key for each in planned.models}
-        self._logs = {label: Log(self._path(label)) for label in self._keys}
+        with ExitStack() as opened:  # closes them where one is damaged
+            self._files = opened.enter_context(closing(Log(run / "datasets" / planned.dataset.name / "files.jsonl")))
+            self._logs = {label: opened.enter_context(closing(Log(self._path(label)))) for label in self._keys}
+            self._check(retry_failures)
+            self._recorded = {log.path: set(log.ids) for log in (self._files, *self._logs.values())}
+            self._digests: dict[str, str | None] = {}
+            if self._files.ids:
+                self._digests = {row["id"]: row.get("image") for row in self._files.rows()}
+            opened.pop_all()
+
+    def _check(self, retry_failures: bool) -> None:
         known = {sample.id for sample in self._samples}
         for log in (self._files, *self._logs.values()):
             if retry_failures:
                 log.rewrite(lambda row: "error" not in row)
             if not known.issuperset(log.ids):
                 raise RunError(f"{log.path} has samples that the dataset has not; start a new run with --out")
-        self._recorded = {log.path: set(log.ids) for log in (self._files, *self._logs.values())}
-        self._digests: dict[str, str | None] = {}
-        if self._files.ids:
-            self._digests = {row["id"]: row.get("image") for row in self._files.rows()}
 
     def _path(self, label: str) -> Path:
         return self._run / label / self._planned.dataset.name / "predictions.jsonl"

@@ -81,10 +81,16 @@ def read_rows(path: Path) -> Iterator[Row]:
             try:
                 row = json.loads(line)
             except ValueError:
-                raise RunError(f"{path}, line {number}: not JSON") from None
+                raise RunError(f"{path}, line {number}: not JSON. {remedy(path)}") from None
             if not isinstance(row, dict):
-                raise RunError(f"{path}, line {number}: not a JSON object")
+                raise RunError(f"{path}, line {number}: not a JSON object. {remedy(path)}")
             yield row
+
+
+def remedy(path: Path) -> str:
+    """Return what to do about a damaged line of a .jsonl file; where rows are appended, the others are kept."""
+    what = "the file" if path.name in ("samples.jsonl", "examples.jsonl") else "this line"
+    return f"Each line must be one JSON object as the runner writes it; remove {what} and resume the run."
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
@@ -166,18 +172,20 @@ class Log:
 
     def _read_ids(self) -> list[str]:
         self._file.seek(0)
-        ids = []
+        seen: dict[str, None] = {}
         for number, line in enumerate(self._file, 1):
-            # Rows begin with their id (see `encode` and the runner), so that resuming 100,000 of them parses little.
-            if not line.startswith(b'{"id":"'):
-                raise RunError(f"{self.path}, line {number}: not a row of this program; the file was changed by hand")
-            end = 7
-            while (end := line.index(b'"', end)) and _escaped(line, end):
-                end += 1
-            ids.append(json.loads(line[6 : end + 1]))
-        if len(set(ids)) != len(ids):
-            raise RunError(f"{self.path}: a sample stands in it twice; the file was changed by hand")
-        return ids
+            id = _id_of(line)
+            if id is None:
+                raise RunError(
+                    f"{self.path}, line {number}: damaged, or not a row of this program. {remedy(self.path)}"
+                )
+            if id in seen:
+                raise RunError(
+                    f"{self.path}, line {number}: sample {id!r} stands in it twice; the file was changed by hand. "
+                    + remedy(self.path)
+                )
+            seen[id] = None
+        return list(seen)
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Hand rows to the operating system in one write; sync to disk if a second has passed."""
@@ -209,6 +217,24 @@ class Log:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
+
+
+def _id_of(line: bytes) -> str | None:
+    """Return the id that a row begins with; None where the line is none of `encode`, or its end or middle is gone.
+
+    Rows begin with their id (see `encode` and the runner), so that resuming 100,000 of them parses little.
+    """
+    if not line.startswith(b'{"id":"') or not line.endswith(b"}\n") or b"\0" in line:
+        return None
+    end = line.find(b'"', 7)
+    while end > 0 and _escaped(line, end):
+        end = line.find(b'"', end + 1)
+    if end < 0:
+        return None
+    try:
+        return str(json.loads(line[6 : end + 1]))
+    except ValueError:
+        return None
 
 
 def _escaped(line: bytes, position: int) -> bool:

@@ -5,6 +5,7 @@ The curves come out of the runs' curves.json, which `fdr-bench report` writes; a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -75,19 +76,24 @@ def _share(value: object) -> float:
 
 def figures(board: DatasetBoard, known: Known) -> tuple[Figure, ...]:
     """Return the figures that a board has data for; a model keeps its colour and its mark in all of them."""
-    order = (board.generators[0] if board.generators else board.overview).detectors
-    place = {(row.run, row.model.name): number for number, row in enumerate(order)}
+    place = places(board)
     rows = sorted(board.overview.detectors, key=lambda row: place.get((row.run, row.model.name), len(place)))
     curves = [
         (row, found) for row in rows if (found := known.get((row.run, row.model.name, board.facts.name))) is not None
     ]
-    made = [_speed(board, rows)]
+    made = [_speed(board, rows, place)]
     if curves:
         made += [_roc(board, curves, place), _pr(board, curves, place), _reliability(board, curves, place)]
     return tuple(figure for figure in made if figure is not None)
 
 
-def _speed(board: DatasetBoard, rows: Iterable[Row]) -> Figure | None:
+def places(board: DatasetBoard) -> dict[tuple[str, str], int]:
+    """Number a board's detectors by (run, model): what has a number keeps its colour and mark in all figures."""
+    order = (board.generators[0] if board.generators else board.overview).detectors
+    return {(row.run, row.model.name): number for number, row in enumerate(order)}
+
+
+def _speed(board: DatasetBoard, rows: Iterable[Row], place: Mapping[tuple[str, str], int]) -> Figure | None:
     at = [column.key for column in board.overview.columns].index("acc")
     known = [
         (row, row.model.images_per_second, row.cells[at].value)
@@ -97,8 +103,8 @@ def _speed(board: DatasetBoard, rows: Iterable[Row]) -> Figure | None:
     if len(known) < 2:
         return None
     traces = []
-    for index, (row, speed, value) in enumerate(known):
-        cell = row.cells[at]
+    for row, speed, value in known:
+        cell, index = row.cells[at], place.get((row.run, row.model.name), 0)
         low, high = (value if end is None else end for end in (cell.low, cell.high))
         traces.append({
             "type": "scatter",
@@ -112,11 +118,21 @@ def _speed(board: DatasetBoard, rows: Iterable[Row]) -> Figure | None:
             "hovertemplate": "%{fullData.name}<br>%{y:.1f} % at %{x:,.1f} images/s<extra></extra>",
         })  # fmt: skip
     drawn = layout("Images a second", "ACC, %") | {
-        "xaxis": {"title": {"text": "Images a second (logarithmic)"}, "type": "log", "dtick": "D2",
-                  "fixedrange": True},
+        "xaxis": {"title": {"text": "Images a second (logarithmic)"}, "type": "log", "tickmode": "array",
+                  **_decades([speed for _, speed, _ in known]), "fixedrange": True},
     }  # fmt: skip
     caption = "Up and to the right is better. Speed is that of the run, decoding apart: compare it within a run only."
     return Figure("Accuracy and speed", caption, {"data": traces, "layout": drawn})
+
+
+def _decades(speeds: Iterable[float]) -> dict[str, list[object]]:
+    """Return the ticks 1, 2, 5, 10, … around positive numbers, written out: plotly abbreviates all but the tens."""
+    ends = min(known := list(speeds)), max(known)
+    powers = range(math.floor(math.log10(ends[0])), math.floor(math.log10(ends[1])) + 2)
+    ticks = [lead * 10.0**power for power in powers for lead in (1, 2, 5)]
+    low, high = max(tick for tick in ticks if tick <= ends[0]), min(tick for tick in ticks if tick >= ends[1])
+    around = [round(math.log10(low) - 0.05, 3), round(math.log10(high) + 0.05, 3)]
+    return {"tickvals": list(ticks), "ticktext": [f"{tick:,.6g}" for tick in ticks], "range": around}
 
 
 def _distance(high: float | None, low: float | None) -> float:

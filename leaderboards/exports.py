@@ -25,13 +25,14 @@ def table_csv(table: Table) -> str:
 
     What papers print of a model stands beneath it, of the kind "printed", its source where others have their run.
     """
-    head: list[Field] = ["model", "run", "kind", "trained_on"]
+    head: list[Field] = ["model", "run", "kind", "trained_on", *(["rank", "rank shared"] if table.ranked else [])]
     for column in table.columns:
         parts = ("", " low", " high", " n", " missing", " reason") if column.form in ("percent", "failures") else ("",)
         head += [column.key + part for part in parts]
     lines = [head]
     for row in (*table.detectors, *table.baselines):
         line: list[Field] = [row.model.name, row.run, "baseline" if row.model.baseline else "detector", _trained(row)]
+        line += _rank_fields(row) if table.ranked else []
         for column, cell in zip(table.columns, row.cells, strict=True):
             line.append(cell.value)
             if column.form in ("percent", "failures"):
@@ -43,10 +44,15 @@ def table_csv(table: Table) -> str:
 
 def _quote_line(row: Row, quote: Quote, table: Table) -> list[Field]:
     line: list[Field] = [row.model.name, quote.source, "printed", f"{quote.method}; weights: {quote.weights}"]
+    line += [None, None] if table.ranked else []
     for column, cell in zip(table.columns, quote.cells, strict=True):
         line.append(round(cell.printed / 100, 8) if cell else None)
         line += [None] * (5 if column.form in ("percent", "failures") else 0)
     return line
+
+
+def _rank_fields(row: Row) -> list[Field]:
+    return [row.standing.place, "; ".join(row.standing.shared)] if row.standing else [None, None]
 
 
 def table_json(table: Table) -> str:
@@ -60,6 +66,7 @@ def table_json(table: Table) -> str:
         {
             "model": row.model.name, "run": row.run, "kind": "baseline" if row.model.baseline else "detector",
             "trained_on": _trained(row),
+            **({"rank": row.standing._asdict() if row.standing else None} if table.ranked else {}),
             "cells": {c.key: _plain(cell) for c, cell in zip(table.columns, row.cells, strict=True)},
         }
         for row in (*table.detectors, *table.baselines)
@@ -109,17 +116,31 @@ def _cell_text(field: Field) -> str:
 
 def table_markdown(table: Table) -> str:
     """Return a pipe table: percent with intervals, best bold, second underlined, n in the head, reasons below."""
-    head = ["Model", *(["Run"] if table.several_runs else []), *(_head(c.title, c.n, markdown) for c in table.columns)]
+    head = [*_firsts(table), *(_head(c.title, c.n, markdown) for c in table.columns)]
     lines = [f"**{markdown(table.dataset)}: {markdown(table.title)}**", ""]
-    lines += ["| " + " | ".join(head) + " |", "| --- " + "| ---: " * (len(head) - 1) + "|"]
+    left = len(_firsts(table))
+    lines += ["| " + " | ".join(head) + " |", "| --- " * left + "| ---: " * (len(head) - left) + "|"]
     for row in (*table.detectors, *table.baselines):
         name = f"*{markdown(row.model.name)}*" if row.model.baseline else markdown(row.model.name)
-        first = [name, *([markdown(row.run)] if table.several_runs else [])]
+        first = [*([_rank(row)] if table.ranked else []), name, *([markdown(row.run)] if table.several_runs else [])]
         cells = [_markdown_cell(cell, column.n) for cell, column in zip(row.cells, table.columns, strict=True)]
         lines.append("| " + " | ".join([*first, *cells]) + " |")
     notes = [f"{number}. {markdown(note)}" for number, note in enumerate(table.notes, 1)]
     legend = ["", "Best bold, second underlined; baselines that see no pixel in italics. † trained on this generator."]
+    legend += [TIES] if table.ranked else []
     return "\n".join([*lines, *legend, *([""] if notes else []), *notes]) + "\n"
+
+
+TIES = "= shares its rank: no difference beyond chance (McNemar's exact test on the same images, Holm over all pairs)."
+
+
+def _firsts(table: Table) -> list[str]:
+    return [*(["Rank"] if table.ranked else []), "Model", *(["Run"] if table.several_runs else [])]
+
+
+def _rank(row: Row) -> str:
+    """Return "2" or, where it is shared, "2="; empty for a row that is not ranked."""
+    return f"{row.standing.place}{'=' if row.standing.shared else ''}" if row.standing else ""
 
 
 def _head(title: str, n: int | None, escape: object) -> str:
@@ -151,9 +172,8 @@ def markdown(text: str) -> str:
 
 def table_latex(table: Table) -> str:
     """Return a booktabs table: percent with intervals as ±, best bold, second underlined."""
-    run = table.several_runs
-    columns = "l" * (1 + run) + "r" * len(table.columns)
-    head = ["Model", *(["Run"] if run else []), *(_head(c.title, c.n, latex) for c in table.columns)]
+    columns = "l" * len(_firsts(table)) + "r" * len(table.columns)
+    head = [*_firsts(table), *(_head(c.title, c.n, latex) for c in table.columns)]
     lines = ["% needs \\usepackage{booktabs}", "\\begin{table}", "  \\centering", f"  \\begin{{tabular}}{{{columns}}}"]
     lines += ["    \\toprule", "    " + " & ".join(head) + " \\\\", "    \\midrule"]
     lines += [_latex_row(row, table) for row in table.detectors]
@@ -161,6 +181,7 @@ def table_latex(table: Table) -> str:
         lines.append("    \\midrule")
     lines += [_latex_row(row, table) for row in table.baselines]
     caption = f"{latex(table.dataset)}: {latex(table.title)}, in percent."
+    caption += f" {latex(TIES)}" if table.ranked else ""
     notes = " ".join(f"[{number}] {latex(note)}." for number, note in enumerate(table.notes, 1))
     dagger = " $\\dagger$: trained on this generator." if any(c.trained == "here" for c in _all(table)) else ""
     lines += ["    \\bottomrule", "  \\end{tabular}", f"  \\caption{{{caption}{dagger} {notes}".rstrip() + "}"]
@@ -174,7 +195,8 @@ def _all(table: Table) -> Iterable[Cell]:
 def _latex_row(row: Row, table: Table) -> str:
     name = f"\\textit{{{latex(row.model.name)}}}" if row.model.baseline else latex(row.model.name)
     cells = [_latex_cell(cell, column.n) for cell, column in zip(row.cells, table.columns, strict=True)]
-    return "    " + " & ".join([name, *([latex(row.run)] if table.several_runs else []), *cells]) + " \\\\"
+    first = [_rank(row)] if table.ranked else []
+    return "    " + " & ".join([*first, name, *([latex(row.run)] if table.several_runs else []), *cells]) + " \\\\"
 
 
 def _latex_cell(cell: Cell, common_n: int | None) -> str:

@@ -19,6 +19,13 @@ from fdr_bench.types import Interval, Score, TrainedOn
 
 # Texts that scoring measures beside the models' reasoning: no image went into them, or nothing but the reference.
 TEXT_BASELINES = ("blind:", "ceiling:")
+_BLIND = {
+    "blind:constant": "one reference for every image",
+    "blind:shuffled": "another image's reference, drawn at random",
+    "blind:length-matched": "another image's reference of about as many words",
+    "blind:same-label": "another image's reference of the same class",
+    "ceiling:layout": "the reference itself, in a model's layout",
+}
 # Control characters and the marks that turn the reading direction around could make a name look like another one.
 _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -117,7 +124,7 @@ def _run(folder: Path, manifest: Mapping[str, Any], name: str) -> Run:
     models = {text(key): _model(text(key), mapping(entry)) for key, entry in mapping(manifest.get("models")).items()}
     for score in scores:
         blind = score.model.startswith(TEXT_BASELINES)
-        title = "no model: " + score.model.partition(":")[2] if blind else None
+        title = f"no model: {_BLIND.get(score.model, score.model.partition(':')[2])}" if blind else None
         models.setdefault(score.model, ModelFacts(name=score.model, title=title, baseline=blind))
     datasets = {text(key): _dataset(text(key), mapping(of)) for key, of in mapping(manifest.get("datasets")).items()}
     for score in scores:

@@ -9,7 +9,9 @@ from typing import NamedTuple
 from leaderboards.columns import Column
 from leaderboards.gallery import Gallery
 from leaderboards.load import DatasetFacts, ModelFacts
-from leaderboards.tables import Cell, DatasetBoard, Row, Table, slugged
+from leaderboards.ranks import Standing
+from leaderboards.slugs import slugged
+from leaderboards.tables import Cell, DatasetBoard, Row, Table
 
 GENERATOR = "generator:"
 Galleries = Mapping[str, Gallery]  # by the slug of the board
@@ -37,6 +39,7 @@ class Part(NamedTuple):
     metrics: tuple[Column, ...]
     generators: tuple[OfGenerator, ...]
     examples: tuple[tuple[str, str], ...]
+    standing: Standing | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +119,7 @@ def _part(board: DatasetBoard, row: Row, found: Links, gallery: Gallery | None) 
         metrics=tuple(table.metric for table, _ in known),
         generators=tuple(generators),
         examples=_examples_of_model(board.slug, gallery, row),
+        standing=row.standing,
     )
 
 

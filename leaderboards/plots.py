@@ -137,7 +137,7 @@ DRAWN = 6  # detectors shown at once; the others wait in the legend
 # pace, so that colour and shape together are told apart.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 DASHES = ("solid", "dash", "dot", "dashdot")
-SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "star", "hexagon")
+SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "star", "x")
 
 
 def generator_figure(table: Table) -> dict[str, object]:

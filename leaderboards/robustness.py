@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from fdr_bench.errors import RunError
 from fdr_bench.store import read_json
-from leaderboards.curves import Figure, layout
+from leaderboards.curves import Figure, layout, places
 from leaderboards.formats import DASH, percent
 from leaderboards.load import Run, mapping, number, text
 from leaderboards.plots import COLOURS, DASHES, DRAWN, SHAPES, plain
@@ -158,7 +158,8 @@ def section(board: DatasetBoard, known: Robustness) -> Section | None:
     if not curves and not aligned:
         return None
     families = tuple(dict.fromkeys(curve.family for curve in sorted(curves, key=_rank)))
-    figures = tuple(_figure(board, family, [c for c in curves if c.family == family], place) for family in families)
+    drawn = {key: number for number, key in enumerate(dict.fromkeys((*places(board), *place)))}
+    figures = tuple(_figure(board, family, [c for c in curves if c.family == family], drawn) for family in families)
     of_model: dict[tuple[str, str], dict[str, Curve]] = {}
     for curve in curves:
         of_model.setdefault((curve.run, curve.model), {})[curve.family] = curve

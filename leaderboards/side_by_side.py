@@ -31,10 +31,10 @@ class _Part(NamedTuple):
     facts: dict[str, Any]
 
 
-def write_comparison(sets: Sequence[ShownSet], page: Path, *, names: tuple[str, str]) -> Path:
+def write_comparison(sets: Sequence[ShownSet], page: Path, *, names: tuple[str, str], of_a_board: bool = False) -> Path:
     """Write `page` and, beside it, thumbnails/*; return `page`. `names` are what the two runs are called.
 
-    Where an index.html lies beside the page, it links there.
+    Where an index.html lies beside the page, or will (`of_a_board`), it links there.
     """
     columns: list[dict[str, Any]] = []
     parts: list[_Part] = []
@@ -59,7 +59,7 @@ def write_comparison(sets: Sequence[ShownSet], page: Path, *, names: tuple[str, 
         pairs=parts,
         index={"chunk": CHUNK, "sets": columns, "pairs": [part.facts for part in parts], "names": said},
         chunks=chunks,
-        beside_a_board=(page.parent / "index.html").is_file(),
+        beside_a_board=of_a_board or (page.parent / "index.html").is_file(),
         style=style(STYLES),
         script=script,
         policy=policy(script, images="'self' file: data:"),

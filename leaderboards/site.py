@@ -10,13 +10,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fdr_bench.store import write_atomically
-from leaderboards import exports, pages, plots
+from leaderboards import comparisons, exports, pages, plots
 from leaderboards import gallery as examples
 from leaderboards.columns import OVERVIEW, REASONING, judge_column
 from leaderboards.curves import figures, read_curves
 from leaderboards.load import Run, load_runs
 from leaderboards.model_card import model_card
 from leaderboards.quoted import with_quotes
+from leaderboards.ranks import with_ranks
 from leaderboards.rendering import environment, packed, policy, source, style
 from leaderboards.robustness import Robustness, read_robustness, section
 from leaderboards.tables import DatasetBoard, dataset_boards
@@ -33,11 +34,12 @@ def build(runs: Sequence[Path], out: Path) -> Path:
     """Write `out`/index.html and `out`/exports/* for scored run folders; return the path of index.html.
 
     Beside it: model-*.html, generator-*.html; of datasets whose runs kept examples, examples-*.html and thumbnails/*.
-    Models of all runs stand in one table a dataset. Raises `RunError` where a folder is damaged or not yet scored.
+    Models of all runs stand in one table a dataset; comparisons that lie in `out` are linked to. Raises `RunError`
+    where a folder is damaged or not yet scored.
     """
     loaded = load_runs(runs)
     robust = read_robustness(loaded)
-    boards = tuple(map(with_quotes, dataset_boards(loaded, robust.aside)))
+    boards = tuple(with_ranks(with_quotes(board), loaded) for board in dataset_boards(loaded, robust.aside))
     galleries = {
         board.slug: found
         for board in boards
@@ -46,7 +48,7 @@ def build(runs: Sequence[Path], out: Path) -> Path:
     links = pages.links(boards)
     of_models = pages.model_pages(boards, links, galleries)
     files = export_files(loaded, boards, of_models)
-    page = _page(loaded, boards, files, links, galleries, robust)
+    page = _page(loaded, boards, files, links, galleries, robust, comparisons.made(out))
     for name, content in _leaves(boards, links, galleries, of_models, files):
         write_atomically(out / name, content.encode())
     for slug, gallery in galleries.items():
@@ -107,7 +109,7 @@ def _leaves(
 
 def _page(
     runs: Sequence[Run], boards: Sequence[DatasetBoard], files: dict[str, str], links: pages.Links,
-    galleries: pages.Galleries, robust: Robustness,
+    galleries: pages.Galleries, robust: Robustness, made: Sequence[comparisons.Made],
 ) -> str:  # fmt: skip
     shown = {column.key: column for board in boards for column in board.overview.columns}
     judged = [column for key in shown if (column := judge_column(key)) is not None]
@@ -134,6 +136,8 @@ def _page(
         curves=curves,
         robustness=sections,
         trainings=trainings(boards),
+        made=made,
+        offer=comparisons.offer(runs, boards),
         quoted=any(row.quotes for board in boards for row in board.overview.detectors),
         columns=(*OVERVIEW, *(column for column in REASONING if column.key in shown), *judged),
         models=len({name for run in runs for name, model in run.models.items() if not model.baseline}),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fdr_bench.types import Score
 from leaderboards.columns import (
@@ -24,6 +23,10 @@ from leaderboards.columns import (
 from leaderboards.contamination import seen_in_training
 from leaderboards.load import TEXT_BASELINES, DatasetFacts, ModelFacts, Run
 from leaderboards.reproduction import Beside, Quote, besides
+from leaderboards.slugs import slugged
+
+if TYPE_CHECKING:
+    from leaderboards.ranks import Standing
 
 FILES_ALONE = "file-metadata"
 BIASED_ABOVE = 0.6  # balanced accuracy that the interval of `file-metadata` must lie above for the warning
@@ -53,12 +56,13 @@ class Cell:
 
 
 class Row(NamedTuple):
-    """One model of one run; `quotes` are what papers print of it for the same columns (see `quoted`)."""
+    """One model of one run; `quotes` are what papers print of it (see `quoted`), `standing` is its rank (`ranks`)."""
 
     run: str
     model: ModelFacts
     cells: tuple[Cell, ...]
     quotes: tuple[Quote, ...] = ()
+    standing: Standing | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,11 @@ class Table:
     baselines: tuple[Row, ...]
     notes: tuple[str, ...]
     several_runs: bool
+
+    @property
+    def ranked(self) -> bool:
+        """Whether any detector has a rank: the table then has a column of ranks."""
+        return any(row.standing is not None for row in self.detectors)
 
 
 class Bias(NamedTuple):
@@ -124,7 +133,7 @@ def dataset_boards(runs: Sequence[Run], aside: Collection[tuple[str, str]] = ())
     for (name, fingerprint), (facts, entries) in found.items():
         twin = names.count(name) > 1
         title = f"{name} · content {(fingerprint or 'not recorded')[:8]}" if twin else name
-        board = _board(facts, title, slugged(title, slugs), entries, len(runs) > 1)
+        board = _board(facts, title, slugged(title, slugs), entries, len({entry.run for entry in entries}) > 1)
         boards.append(replace(board, printed=tuple(printed[name, fingerprint])))
     return tuple(boards)
 
@@ -288,13 +297,3 @@ def _bias(entries: Sequence[_Entry]) -> Bias:
         return Bias("unknown", None)
     low = cell.value if cell.low is None else cell.low
     return Bias("biased" if low > BIASED_ABOVE else "slight" if low > 0.5 else "none", cell)
-
-
-def slugged(title: str, taken: set[str]) -> str:
-    """Return a file name for a dataset, of letters, digits and dashes only, unlike those taken (it is added)."""
-    stem = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60].strip("-") or "dataset"
-    slug, number = stem, 2
-    while slug in taken:
-        slug, number = f"{stem}-{number}", number + 1
-    taken.add(slug)
-    return slug

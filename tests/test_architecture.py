@@ -22,7 +22,7 @@ ALLOWED_FROM_THE_HARNESS = {
     # What a detector may use: the public names, and what it shares with the trainer.
     "baselines": {"", *_DETECTORS, "families", "journal", "prompts", "served"},
     "fakereasoning": {"", *_DETECTORS, "metrics", "verdicts"},
-    "leaderboards": {"", "types", "errors", "store"},
+    "leaderboards": {"", "types", "errors", "store", "ranking"},  # ranks need the answers: a board may be of many runs
 }
 # Programs beside the detectors, run as python -m …: they read datasets, write folders and talk, as the trainer does.
 ALLOWED_FOR_PROGRAMS = {"data", "store", "terminal", "explanation"}

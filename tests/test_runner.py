@@ -14,6 +14,7 @@ from fdr_bench.data.sampling import sample_evenly
 from fdr_bench.engines import local
 from fdr_bench.errors import FDRBenchError, RunError
 from fdr_bench.plan import Asked
+from fdr_bench.scoring import score_run
 from fdr_bench.store import read_rows
 from tests.pictures import make_folders
 
@@ -90,6 +91,26 @@ def test_a_run_cut_off_at_any_byte_is_completed_to_the_same_bytes(pictures, tmp_
     rows_kept = path.read_bytes()[:kept_bytes].count(b"\n")
     # whole batches of 8 that were recorded are not computed again
     assert sum(told[1] for told in progress.told if told[0] == "advance") == 40 - rows_kept // 8 * 8
+
+
+@pytest.mark.parametrize("damage", [lambda line: line[:9], lambda line: line[: len(line) // 2] + b"}"])
+def test_a_line_damaged_in_the_middle_costs_that_sample_alone(pictures, tmp_path, damage):
+    """What the message says is done: the line goes, and the resumed run ends with the bytes that it had."""
+    run(pictures, tmp_path / "run")
+    path = predictions(tmp_path / "run")
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    lines[20] = damage(lines[20]) + b"\n"
+    path.write_bytes(b"".join(lines[:-1]))
+    (tmp_path / "run" / "run.json").unlink()
+    with pytest.raises(RunError, match=r"predictions\.jsonl, line 21: .* remove this line and resume the run"):
+        session.resume(tmp_path / "run", workers=1, progress=Quiet())
+        score_run(tmp_path / "run", resamples=0)  # what is behind the id is parsed here alone
+    kept = path.read_bytes().splitlines(keepends=True)
+    assert kept[: len(lines) - 1] == lines[:-1]
+    path.write_bytes(b"".join(kept[:20] + kept[21:]))
+    session.resume(tmp_path / "run", workers=1, progress=Quiet())
+    assert path.read_bytes() == whole
 
 
 def test_resuming_a_finished_run_computes_nothing(pictures, tmp_path, monkeypatch):

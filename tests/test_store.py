@@ -54,8 +54,29 @@ def test_a_log_changed_by_hand_is_refused(tmp_path):
     with pytest.raises(RunError, match="stands in it twice"):
         Log(tmp_path / "twice")
     (tmp_path / "other").write_bytes(b'{"score":1,"id":"a"}\n')
-    with pytest.raises(RunError, match="line 1: not a row of this program"):
+    with pytest.raises(RunError, match="line 1: damaged, or not a row of this program"):
         Log(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b'{"id":"b\n',  # cut off within its id
+        b'{"id":"b","sco\n',  # and behind it
+        b'{"id":"b\\"}\n',  # the quote that would end the id is escaped
+        b'{"id":"\\x","score":1}\n',
+        b'{"id":"\xff","score":1}\n',
+        b'{"id":"b","score"' + b"\0" * 40 + b"}\n",  # a block that the disk never got
+        b"\n",
+    ],
+)
+def test_a_line_damaged_in_the_middle_is_named_with_what_to_do_and_the_file_stays(tmp_path, damaged):
+    path = tmp_path / "predictions.jsonl"
+    content = encode({"id": "a"}) + damaged + encode({"id": "c"})
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=r"predictions\.jsonl, line 2: damaged.* remove this line and resume the run"):
+        Log(path)
+    assert path.read_bytes() == content
 
 
 def test_rows_that_are_no_json_are_named_by_file_and_line(tmp_path):

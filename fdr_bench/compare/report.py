@@ -93,7 +93,9 @@ def _points(value: float | None, *, signed: bool = False) -> str:
 
 
 def _p(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2g}"
+    if value is None:
+        return "–"
+    return "<0.0001" if value < 0.0001 else f"{value:.2g}"
 
 
 def _flip(flip: Flip) -> list[str]:

@@ -156,6 +156,6 @@ def _unequal(samples: list[Sample]) -> list[str]:
         real, fake = counts[name, "real"], counts[name, "fake"]
         if real != fake:
             notes.append(
-                f"the set {name} has {real} real and {fake} fake images; the official evaluation wants equally many"
+                f"the set '{name}' has {real} real and {fake} fake images; the official evaluation wants equally many"
             )
     return notes

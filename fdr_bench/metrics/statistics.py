@@ -33,11 +33,16 @@ def mcnemar(first_right: Booleans, second_right: Booleans) -> McNemar:
     Images that both call rightly or both wrongly say nothing; where no other is left, p is 1. Assumes that the images
     are independent: identical ones should be in once.
     """
-    from scipy.stats import binom
-
     first, second = int((first_right & ~second_right).sum()), int((second_right & ~first_right).sum())
-    p_value = min(1.0, 2.0 * float(binom.cdf(min(first, second), first + second, 0.5)))
-    return McNemar(first, second, p_value)
+    return McNemar(first, second, float(mcnemar_p(np.array([first]), np.array([second]))[0]))
+
+
+def mcnemar_p(only_first: Indices, only_second: Indices) -> Floats:
+    """Return the exact two-sided p-values of K comparisons, `(K,)`, by how many images one alone has right in each."""
+    from scipy.special import bdtr
+
+    fewer, both = np.minimum(only_first, only_second), only_first + only_second
+    return np.asarray(np.minimum(1.0, 2.0 * bdtr(fewer.astype(np.float64), both, 0.5)), dtype=np.float64)
 
 
 class Difference(NamedTuple):

@@ -125,6 +125,18 @@
   window.addEventListener("hashchange", recall);
   recall();
 
+  // The command that lays the two chosen models side by side; its words come quoted for a shell.
+  const offer = document.getElementById("offer");
+  if (offer) {
+    const chosen = all("select", offer);
+    const say = () => {
+      offer.querySelector("code").textContent = [offer.dataset.command, ...chosen.map((each) => each.value)].join(" ");
+    };
+    offer.querySelector(".offer-choice").hidden = false;
+    offer.addEventListener("change", say);
+    say();
+  }
+
   // Downloads are made from what the page carries.
   let files;
   all("[data-file]").forEach((button) => button.addEventListener("click", () => {

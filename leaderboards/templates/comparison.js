@@ -113,7 +113,7 @@
       name.scope = "row";
       make("b", "side", letter, name);
       make("bdi", "", ` ${pair().models[side]}`, name);
-      make("bdi", "model-paper", index.names[side], name);
+      if (index.names[side] !== pair().models[side]) make("bdi", "model-paper", index.names[side], name);
       make("td", "", says(side, n), row);
       make("td", "score", scores[side] === null ? "–" : `${(100 * scores[side]).toFixed(1)} %`, row);
       const judged = "fr".includes(pair().calls[side][n]) ? (right(side, n) ? "right" : "wrong") : "none";

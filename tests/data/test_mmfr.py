@@ -70,7 +70,7 @@ def test_annotations_that_fit_no_image_and_unequal_classes_are_noted(root):
     (root / "evaluation_sets" / "dalle3" / "1_fake" / "1.png").unlink()
     notes = open_dataset(f"mmfr:{root}").notes
     assert "1 annotation(s) name no image here, such as dalle3/1_fake/1.png" in notes
-    assert any("dalle3 has 2 real and 1 fake" in note for note in notes)
+    assert any("the set 'dalle3' has 2 real and 1 fake" in note for note in notes)
 
 
 @pytest.mark.parametrize("content", ['{"a": {"b": 1}}', "[1, 2]", '{"a": ', ""])

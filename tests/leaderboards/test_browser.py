@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from fdr_bench.scoring import score_run
 from leaderboards import site
 from tests.leaderboards.boards import score, write_run
 from tests.leaderboards.chromium import CHROMEDRIVER, CHROMIUM, look, show_plot, start, until
+from tests.runs import make_run, read_lines, write_lines
 
 pytestmark = [
     pytest.mark.browser,
@@ -83,6 +85,44 @@ def test_printed_numbers_move_with_the_model_that_they_are_of(browser, tmp_path)
     assert firsts() == ["npr@official", "printed: NPR", "univfd@official", "printed: UniFD"]
     find(browser, ".overview thead th:nth-child(2) button").click()
     assert firsts() == ["univfd@official", "printed: UniFD", "npr@official", "printed: NPR"]
+
+
+def test_ranks_sort_and_the_address_keeps_that_order(browser, tmp_path):
+    run = make_run(tmp_path / "run", 160, models=("npr@scenes", "univfd@scenes", "constant"), failures=0.0)
+    path = run / "npr@scenes" / "fdr-scenes-test" / "predictions.jsonl"
+    write_lines(path, [{**row, "score": 0.9 if "1_fake" in str(row["id"]) else 0.1} for row in read_lines(path)])
+    score_run(run, resamples=2)
+    browser.get(site.build([run], tmp_path / "out").as_uri())
+    assert models(browser) == ["npr@scenes", "univfd@scenes"]
+    head = find(browser, ".overview thead th[data-key=rank]")
+    assert head.get_attribute("aria-sort") == "ascending"
+    ranks = (
+        "return [...document.querySelectorAll('.overview tbody.detectors td.rank .number')].map(cell => cell.innerText)"
+    )
+    assert browser.execute_script(ranks) == ["1", "2"]
+    find(browser, ".overview thead th[data-key=rank] button").click()
+    assert models(browser) == ["univfd@scenes", "npr@scenes"]
+    address = browser.current_url
+    assert "rank" in address
+    browser.get("about:blank")
+    browser.get(address)
+    assert models(browser) == ["univfd@scenes", "npr@scenes"]
+    assert browser.execute_script(ranks) == ["2", "1"]
+
+
+def test_the_command_that_compares_follows_the_choice(browser, tmp_path):
+    run = make_run(tmp_path / "run", 60, models=("npr@scenes", "univfd@scenes", "it's"), failures=0.0)
+    score_run(run, resamples=2)
+    browser.get(site.build([run], tmp_path / "out").as_uri())
+    command = lambda: find(browser, "#offer code").text  # noqa: E731
+    assert command().startswith("fdr-bench report runs/run --compare ") and len(command().split()) == 6
+    browser.execute_script(
+        "const [first, second] = document.querySelectorAll('#offer select');"
+        "for (const [field, name] of [[first, 'npr@scenes'], [second, `it's`]]) {"
+        "  field.value = [...field.options].find(option => option.text === name).value;"
+        "  field.dispatchEvent(new Event('change', {bubbles: true})); }"
+    )
+    assert command() == """fdr-bench report runs/run --compare npr@scenes 'it'"'"'s'"""
 
 
 def test_what_is_undefined_is_last_in_both_orders_and_baselines_stay(opened):

@@ -12,6 +12,7 @@ from fdr_bench.scored_slices import Settings
 from leaderboards.side_by_side import write_comparison
 from tests.leaderboards.chromium import CHROMEDRIVER, CHROMIUM, look, start, until
 from tests.leaderboards.comparisons import ATTACK, two_runs
+from tests.runs import renamed
 
 pytestmark = [
     pytest.mark.browser,
@@ -89,5 +90,17 @@ def test_two_runs_are_compared_image_by_image(browser, tmp_path):
     asked = {event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"}
     assert all(url.startswith((page.parent.as_uri(), "about:")) for url in asked)
     for width in (1400, 1000, 640, 420, 320):
+        look(browser, width, "light")
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_long_names_leave_a_narrow_page_as_wide_as_the_screen(browser, tmp_path):
+    long = "detector-of-a-long-name@" + "preset" * 8
+    runs = [renamed(run, tmp_path / f"long-{run.name}", "writer", long) for run in two_runs(tmp_path)]
+    found = compare(Side(runs[0], long), Side(runs[1], long), settings=Settings(100, 0.95, 0))
+    page = write_comparison(shown_sets(found), tmp_path / "out" / "page.html", names=("monday", "tuesday"))
+    browser.get(page.as_uri())
+    shown(browser, "0_real/0.png")
+    for width in (1400, 641, 420, 320):
         look(browser, width, "light")
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
@@ -51,6 +52,14 @@ def test_accuracy_stands_against_speed_with_its_interval(tmp_path):
     first, second = speed.figure["data"]
     assert (first["x"], first["y"], first["error_y"]["array"], first["error_y"]["arrayminus"]) == ([2], [90], [5], [10])
     assert (second["x"], second["error_y"]["array"]) == ([30], [0])
+
+
+def test_the_axis_of_speeds_is_written_out_from_the_tick_below_to_the_one_above(tmp_path):
+    _, (speed,) = board_of(tmp_path, speeds=(0.3, 1000.0))
+    axis = speed.figure["layout"]["xaxis"]
+    shown = [text for value, text in zip(axis["tickvals"], axis["ticktext"], strict=True) if 0.2 <= value <= 1000]
+    assert shown == ["0.2", "0.5", "1", "2", "5", "10", "20", "50", "100", "200", "500", "1,000"]
+    assert axis["range"] == pytest.approx([math.log10(0.2) - 0.05, 3.05], abs=1e-3)
 
 
 def test_without_speeds_or_curves_nothing_is_drawn(tmp_path):

@@ -79,7 +79,7 @@ def test_perturbed_sets_stand_in_curves_and_have_no_tables_of_their_own(tmp_path
     page = site.build([run_with(tmp_path, KNOWN)], tmp_path / "out").read_text(encoding="utf-8")
     assert page.count('<section class="dataset"') == 1
     assert "Robustness</h3>" in page and "The same images in one format" in page
-    assert "-38.5" in page and "aligned-jpeg-95" in page
+    assert "-38.5" in page and ">jpeg 95<" in page
     assert "<b>a</b>" not in page.partition('id="figures"')[0]
     (figures,) = [json.loads(page.partition('id="figures">')[2].partition("</script>")[0])]
     place = 2 * 1 + 1 - 1

@@ -220,7 +220,7 @@ def test_a_model_without_reasoning_has_a_dash_that_says_so(tmp_path):
 def test_texts_that_no_image_went_into_stand_with_the_baselines_and_in_no_generator_table(tmp_path):
     board = reasoning_board(tmp_path)
     (blind,) = board.overview.baselines
-    assert (blind.model.name, blind.model.title) == ("blind:constant", "no model: constant")
+    assert (blind.model.name, blind.model.title) == ("blind:constant", "no model: one reference for every image")
     cell = blind.cells[column(board.overview, "bleu1@nltk-split")]
     assert (cell.value, cell.place) == (0.6, None)
     assert sentence(blind.cells[0]) == "undefined: texts alone, without verdicts"
@@ -233,3 +233,12 @@ def test_the_guide_explains_reasoning_where_it_is_shown(tmp_path):
     assert "blind:…" in build([tmp_path / "run"], tmp_path / "site").read_text()
     write_run(tmp_path / "plain", [score("a", "acc", 0.9)])
     assert "blind:…" not in build([tmp_path / "plain"], tmp_path / "other").read_text()
+
+
+def test_runs_of_different_sets_are_told_by_the_set_and_not_by_every_row(tmp_path):
+    runs = [write_run(tmp_path / name, [score("a", "acc", 0.5, dataset=f"set-{name}")]) for name in ("x", "y")]
+    boards = dataset_boards(load_runs(runs))
+    assert [board.overview.several_runs for board in boards] == [False, False]
+    page = build(runs, tmp_path / "out").read_text(encoding="utf-8")
+    assert "<span>run <bdi>x</bdi></span>" in page and "<span>run <bdi>y</bdi></span>" in page
+    assert 'class="run"' not in page
