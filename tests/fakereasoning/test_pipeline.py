@@ -83,7 +83,7 @@ def test_finished_stages_are_skipped_and_a_later_one_begins_with_the_one_before(
     words, base, facl, tuned = (
         load_file(plan.out / stage / "model.safetensors") for stage in ("words", "base", "facl", "tune")
     )
-    # Words and base have CLIP alone; DINO and the fusion join in FACL, which leaves the language model's blocks as they are.
+    # Words and base have CLIP alone; DINO and the fusion join in FACL, which leaves the blocks of the language model.
     assert words.keys() == base.keys()
     assert {name.partition(".")[0] for name in facl.keys() - base.keys()} == {"dino", "dino_projector", "fusion"}
     layers = [name for name in base if name.startswith("language.model.layers.")]
@@ -168,7 +168,7 @@ def test_variants_share_their_base_and_facl(plan, monkeypatch):
     monkeypatch.setattr(ablations, "_scores", lambda folder, plan, test: {"acc": 0.5, "ap": 0.75})
     path = ablations.ablate(plan, variants=["full", "no-reasoning", "no-facl"], seeds=2, test="scenes")
     assert {folder.name for folder in plan.out.iterdir() if folder.is_dir()} == {
-        *("words-clip+dino-faff-0", "words-clip+dino-faff-1", "base-clip+dino-faff-0", "base-clip+dino-faff-1"),
+        *("words-0", "words-1", "base-0", "base-1"),
         *("facl-clip+dino-faff-0", "facl-clip+dino-faff-1"),
         *("full-0", "full-1", "no-reasoning-0", "no-reasoning-1", "no-facl-0", "no-facl-1"),
     }
