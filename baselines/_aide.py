@@ -12,9 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from baselines._checkpoints import build_from, find_state, read_checkpoint
+from baselines._clip import ImageTower, small_tower
 from baselines._convnext import ChannelNorm, ConvNeXt, Perceptron, initialise
-from baselines._resnet import ResNet
+from baselines._resnet import Block, ResNet, Stem
 from baselines._torch import CLIP, IMAGENET
+from baselines._windows import SIDE, choose_windows
+from fdr_bench.weights import packaged_path
 
 ROUND = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 """Steps (down, right) to the eight neighbours of a pixel, clockwise from the top left."""
@@ -41,8 +44,8 @@ class NormalisedMap(ConvNeXt):
 class AIDENet(nn.Module):
     """Two logits of [semantic embedding, mean of the windows' features]; the default size is the paper's.
 
-    `depths` and `widths` are the ConvNeXt's, `residual_depths` and `residual_widths` those of the two ResNets, whose
-    last layer of `unused` outputs is in the checkpoint though nothing reads it.
+    `depths` and `widths` are the ConvNeXt's, in whose place `trunk` may stand; what begins with `residual_` is of the
+    two ResNets, whose last layer of `unused` outputs is in the checkpoint though nothing reads it.
     """
 
     def __init__(
@@ -53,19 +56,24 @@ class AIDENet(nn.Module):
         semantic: int = 256,
         residual_depths: Sequence[int] = (3, 4, 6, 3),
         residual_widths: Sequence[int] = (64, 128, 256, 512),
+        residual_block: Block = "bottleneck",
+        residual_stem: Stem = "7x7/2+pool",
         unused: int = 1000,
         hidden: int = 1024,
+        trunk: NormalisedMap | ImageTower | None = None,
     ) -> None:
         super().__init__()
         filters = srm_filters()
-        self.hpf = nn.ModuleDict({"hpf": nn.Conv2d(3, len(filters), 5, padding=2, bias=False)})
-        residual = partial(ResNet, depths=residual_depths, widths=residual_widths, inputs=len(filters), outputs=unused)
+        self.hpf = nn.ModuleDict({"hpf": nn.Conv2d(3, len(filters), 5, padding=2, bias=False).requires_grad_(False)})
+        shape = {"depths": residual_depths, "widths": residual_widths, "block": residual_block, "stem": residual_stem}
+        residual = partial(ResNet, inputs=len(filters), outputs=unused, **shape)  # type: ignore[arg-type]
         self.model_min = residual()
         self.model_max = residual()
-        self.openclip_convnext_xxl = NormalisedMap(depths=depths, widths=widths)
-        self.convnext_proj = nn.Sequential(nn.Linear(widths[-1], semantic))
+        self.openclip_convnext_xxl = NormalisedMap(depths=depths, widths=widths) if trunk is None else trunk
+        self.convnext_proj = nn.Sequential(nn.Linear(self.openclip_convnext_xxl.features_out, semantic))
         self.fc = Perceptron(semantic + self.model_min.features_out, hidden, 2)
-        initialise(self.openclip_convnext_xxl)
+        if trunk is None:
+            initialise(self.openclip_convnext_xxl)
         with torch.no_grad():
             self.hpf["hpf"].weight.copy_(filters)
 
@@ -75,9 +83,13 @@ class AIDENet(nn.Module):
         The five are windows of the lowest, highest, second lowest and second highest grade, enlarged, and the whole
         image, all with ImageNet's statistics.
         """
-        low = self.window_features(self.model_min, x[:, (0, 2)])
-        high = self.window_features(self.model_max, x[:, (1, 3)])
-        semantic = self.convnext_proj(self.openclip_convnext_xxl(to_clip_statistics(x[:, 4])))
+        return self.judge(x[:, :4], x[:, 4])
+
+    def judge(self, windows: Tensor, whole: Tensor) -> Tensor:
+        """Map four windows (B, 4, 3, h, w), in the order of `forward`, and whole images (B, 3, H, W) to logits."""
+        low = self.window_features(self.model_min, windows[:, (0, 2)])
+        high = self.window_features(self.model_max, windows[:, (1, 3)])
+        semantic = self.convnext_proj(self.openclip_convnext_xxl(to_clip_statistics(whole)))
         logits: Tensor = self.fc(torch.cat([semantic, (low + high) / 4], dim=1))
         return logits
 
@@ -86,6 +98,36 @@ class AIDENet(nn.Module):
         assert isinstance(network, ResNet)
         features = network.features(self.hpf["hpf"](windows.flatten(0, 1)))
         return features.unflatten(0, windows.shape[:2]).sum(dim=1)
+
+
+class ChoosingAIDE(AIDENet):
+    """The network on whole images alone, out of which it takes the four windows itself, at their own size."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (B, 3, H, W) of at least 32 px a side, with ImageNet's statistics, to logits (B, 2)."""
+        return self.judge(chosen_windows(x), x)
+
+
+def chosen_windows(x: Tensor) -> Tensor:
+    """Return the windows (B, 4, 3, 32, 32) of images normalised by ImageNet's statistics, as `choose_windows` does."""
+    mean, std = (x.new_tensor(IMAGENET[name])[:, None, None] for name in ("mean", "std"))
+    pixels = ((x.detach() * std + mean) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return torch.stack(
+        [
+            torch.stack([image[:, top : top + SIDE, left : left + SIDE] for top, left in choose_windows(each)])
+            for image, each in zip(x, pixels, strict=True)
+        ]
+    )
+
+
+def build(clip: str | None = None, **architecture: Any) -> AIDENet:
+    """Return the network of these keywords at its initialisation, or one on a trained CLIP inside a package.
+
+    The latter's image tower, which stays as it is, has the ConvNeXt's place.
+    """
+    if clip is None:
+        return AIDENet(**architecture)
+    return ChoosingAIDE(trunk=small_tower(packaged_path(clip)).requires_grad_(False), **architecture)
 
 
 def to_clip_statistics(x: Tensor) -> Tensor:

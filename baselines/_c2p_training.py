@@ -17,7 +17,7 @@ from transformers import CLIPModel
 
 from baselines._c2p_clip import C2PCLIPNet
 from baselines._clip import load_small_clip, small_tower
-from baselines._clip_pair import added_words, encode_embeddings
+from baselines._clip_pair import encode_embeddings, opposite_words
 from baselines._clip_training import contrastive_loss
 from baselines._words import END, PAD, START, Words
 from fdr_bench.errors import DataError
@@ -29,6 +29,8 @@ ADAPTED = ("q_proj", "k_proj", "v_proj")
 CATEGORIES = ("camera", "deepfake")
 """What stands before and after the caption of a real and of a fake picture."""
 TEXTS_AT_ONCE = 256
+TEMPERATURE = 15.0
+"""What the small CLIP multiplies cosines by, in round numbers."""
 
 
 class LowRank(nn.Module):
@@ -56,7 +58,10 @@ class AdaptedC2PCLIP(C2PCLIPNet):
     def __init__(self, folder: Path, *, rank: int, scale: float = 2.0, dropout: float = 0.05) -> None:
         super().__init__(small_tower(folder).clip.requires_grad_(False))
         self.folder = folder
-        self.model.get_submodule("fc").requires_grad_(True)
+        head = self.model.get_submodule("fc").requires_grad_(True)
+        assert isinstance(head, nn.Linear)
+        # As long as the temperature: an embedding at length 1 then weighs in both losses alike.
+        nn.init.normal_(head.weight, 0.0, TEMPERATURE / math.sqrt(head.in_features))
         for layer in self.model.get_submodule("vision_model.encoder.layers").children():
             attention = layer.get_submodule("self_attn")
             for name in ADAPTED:
@@ -102,7 +107,7 @@ def category_embeddings(clip: CLIPModel, words: Words, captions: Sequence[str], 
     The small CLIP knows none of `CATEGORIES`; they are words added to it.
     """
     table = clip.text_model.embeddings.token_embedding.weight
-    table = torch.cat([table, added_words(table, len(CATEGORIES))])
+    table = torch.cat([table, opposite_words(table)])
     longest = clip.config.text_config.max_position_embeddings
     rows = torch.full((len(captions), longest), PAD)
     for row, numbers, is_fake in zip(rows, words.encode(captions, longest - 2), fake, strict=True):

@@ -78,13 +78,14 @@ def pair_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def added_words(table: Tensor, count: int) -> Tensor:
-    """Return vectors (count, width) for words that a CLIP does not know, beside the table (V, width) of those it does.
+def opposite_words(table: Tensor) -> Tensor:
+    """Return vectors (2, width) for two words that a CLIP does not know, beside the table (V, width) of those it does.
 
-    Drawn once and for all, with the mean and the deviation of the vectors that it has learnt.
+    Drawn once and for all, on opposite sides of the mean of the vectors that it has learnt, and three times as far
+    from it as these are: a text tower makes little of words that it was not trained on.
     """
-    drawn = torch.randn(count, table.shape[1], generator=torch.Generator().manual_seed(0))
-    return table.mean(dim=0) + table.std(dim=0) * drawn.to(table)
+    drawn = torch.randn(1, table.shape[1], generator=torch.Generator().manual_seed(0)).to(table)
+    return table.mean(dim=0) + 3 * table.std(dim=0) * torch.cat([drawn, -drawn])
 
 
 def encode_embeddings(text_model: nn.Module, words: Tensor) -> Tensor:

@@ -9,9 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import CLIPModel
 
-from baselines._clip import VIT_L_14
-from baselines._clip_pair import TEXT_L_14, clip_pair, encode_embeddings
+from baselines._clip import VIT_L_14, load_small_clip
+from baselines._clip_pair import TEXT_L_14, opposite_words, clip_pair, encode_embeddings
+from baselines._words import END, START, Words
+from fdr_bench.weights import packaged_path
 
 # The filters are stored in float32, where the square of the root of a half is a little less than a half.
 HALF = float(torch.tensor(0.5).sqrt()) ** 2
@@ -46,7 +49,7 @@ class ForgeryAwareAdapter(nn.Module):
     band, in the official code as here.
     """
 
-    def __init__(self, width: int, *, heads: int = 8, bottleneck: int = 64, expansion: int = 4) -> None:
+    def __init__(self, width: int, *, heads: int = 8, bottleneck: int = 64, expansion: float = 4) -> None:
         super().__init__()
         self.freq_scale = nn.Parameter(torch.full((1,), 0.1))
         self.first_conv_layer = nn.Conv1d(width, bottleneck, 1)
@@ -56,8 +59,8 @@ class ForgeryAwareAdapter(nn.Module):
         self.norm_intra = nn.LayerNorm(width)
         self.inter_band = nn.MultiheadAttention(width, heads, batch_first=True)
         self.norm_inter = nn.LayerNorm(width)
-        self.linear1 = nn.Linear(width, expansion * width)
-        self.linear2 = nn.Linear(expansion * width, width)
+        self.linear1 = nn.Linear(width, round(expansion * width))
+        self.linear2 = nn.Linear(round(expansion * width), width)
         self.norm3 = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,7 +74,8 @@ class ForgeryAwareAdapter(nn.Module):
         """Map the patches' tokens (B, side², width) to their frequency path's, of the same shape."""
         batch, side = len(patches), round(patches.shape[1] ** 0.5)
         bands = haar(patches.unflatten(1, (side, side)))  # (B, 4, places, width)
-        bands = self.dwt_norm(bands.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        # In channels-last memory the norm's backward pass crashes where its input needs no gradient (PyTorch 2.13).
+        bands = self.dwt_norm(bands.permute(0, 3, 1, 2).contiguous()).permute(0, 2, 3, 1)
         across = bands.transpose(1, 2).flatten(0, 1)  # (B·places, 4, width)
         across = self.norm_intra(across + self.intra_band(across, across, across, need_weights=False)[0])
         within = across.unflatten(0, (batch, -1)).transpose(1, 2).flatten(0, 1)  # (B·4, places, width)
@@ -101,16 +105,16 @@ class AdaptedLayer(nn.Module):
 class Enhancer(nn.Module):
     """Attention to other tokens, then a perceptron, each added to what was there and normalised afterwards."""
 
-    def __init__(self, width: int, heads: int, *, expansion: int = 4) -> None:
+    def __init__(self, width: int, heads: int, *, seen: int, expansion: float = 4) -> None:
         super().__init__()
-        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.attention = nn.MultiheadAttention(width, heads, kdim=seen, vdim=seen, batch_first=True)
         self.norm1 = nn.LayerNorm(width)
-        self.linear1 = nn.Linear(width, expansion * width)
-        self.linear2 = nn.Linear(expansion * width, width)
+        self.linear1 = nn.Linear(width, round(expansion * width))
+        self.linear2 = nn.Linear(round(expansion * width), width)
         self.norm2 = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
-        """Map (B, L, width), looking at tokens (B, M, width), to (B, L, width)."""
+        """Map (B, L, width), looking at tokens (B, M, seen), to (B, L, width)."""
         x = self.norm1(x + self.attention(x, tokens, tokens, need_weights=False)[0])
         enhanced: Tensor = self.norm2(x + self.linear2(self.linear1(x).relu()))
         return enhanced
@@ -121,8 +125,8 @@ class FatFormerNet(nn.Module):
 
     Prompts are a start, context vectors that the image's tokens enhance, and the rest of the text of their class:
     `token_prefix` and `token_suffix` are its embeddings, which come with the weights. `vision` and `text` are the sizes
-    of CLIP's towers (one `projection_dim`, which is the text's width); every block has an adapter whose number,
-    from 1, is a multiple of the blocks over `adapters`.
+    of CLIP's towers (one `projection_dim`), `clip` a CLIP of these sizes (None: at its initialisation); every block has
+    an adapter whose number, from 1, is a multiple of the blocks over `adapters`.
     """
 
     def __init__(
@@ -134,18 +138,19 @@ class FatFormerNet(nn.Module):
         contexts: int = 8,
         adapter_heads: int = 8,
         bottleneck: int = 64,
-        expansion: int = 4,
+        expansion: float = 4,
+        clip: CLIPModel | None = None,
     ) -> None:
         super().__init__()
-        width, heads = int(text["hidden_size"]), int(text["num_attention_heads"])
+        width, heads, out = int(text["hidden_size"]), int(text["num_attention_heads"]), int(vision["projection_dim"])
         side = int(vision["image_size"]) // int(vision["patch_size"])
         blocks = int(vision["num_hidden_layers"])
-        if side % 2 or blocks % adapters or vision["projection_dim"] != width:
+        if side % 2 or blocks % adapters:
             raise ValueError(
-                f"{side} patches a side, {blocks} blocks with {adapters} adapters, {vision['projection_dim']} features "
-                f"for {width} of the text: the patches must be even, the blocks a multiple, the features as many"
+                f"{side} patches a side, {blocks} blocks with {adapters} adapters: the patches must be even, the "
+                "blocks a multiple"
             )
-        self.clip = clip_pair(vision, text)
+        self.clip = clip_pair(vision, text) if clip is None else clip
         layers = self.clip.vision_model.encoder.layers
         adapter = partial(ForgeryAwareAdapter, heads=adapter_heads, bottleneck=bottleneck, expansion=expansion)
         for index in range(blocks // adapters - 1, blocks, blocks // adapters):
@@ -154,8 +159,8 @@ class FatFormerNet(nn.Module):
         after = int(text["max_position_embeddings"]) - 1 - contexts
         self.register_buffer("token_prefix", 0.02 * torch.randn(2, 1, width))
         self.register_buffer("token_suffix", 0.02 * torch.randn(2, after, width))
-        self.context_enhancer = Enhancer(width, heads, expansion=expansion)
-        self.interactor = Enhancer(width, heads, expansion=expansion)
+        self.context_enhancer = Enhancer(width, heads, seen=out, expansion=expansion)
+        self.interactor = Enhancer(out, heads, seen=out, expansion=expansion)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map normalised images (B, 3, side, side) to logits (B, 2) of the classes real and fake."""
@@ -189,3 +194,26 @@ class FatFormerNet(nn.Module):
         read = encode_embeddings(self.clip.text_model, prompts.flatten(0, 1))[:, -1]
         features: Tensor = self.clip.text_projection(read).unflatten(0, (-1, 2))
         return features
+
+
+def build(clip: str | None = None, **architecture: Any) -> FatFormerNet:
+    """Return the network of these keywords at its initialisation, or on a trained CLIP inside a package.
+
+    The latter's own weights are frozen. Its prompts end as "real picture" and "fake picture", of which two words are
+    added to those that it knows.
+    """
+    if clip is None:
+        return FatFormerNet(**architecture)
+    folder = packaged_path(clip)
+    trained = load_small_clip(folder).requires_grad_(False)
+    sizes = {"vision": trained.config.vision_config.to_dict(), "text": trained.config.text_config.to_dict()}
+    network = FatFormerNet(**sizes, **architecture, clip=trained)
+    table = trained.text_model.embeddings.token_embedding.weight.detach()
+    picture = Words.read(folder).encode(["picture"], 3)[0, 1]
+    with torch.no_grad():
+        # Contexts as long as words are: longer ones would leave the class word unheard.
+        nn.init.constant_(network.context_enhancer.norm2.weight, float(table.std()))
+        network.token_prefix.copy_(table[START])
+        for suffix, category in zip(network.token_suffix, opposite_words(table), strict=True):
+            suffix[:LAST_WORDS] = torch.stack((category, table[picture], table[END]))
+    return network

@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, leaky_relu, linear, pad
 
-from baselines._checkpoints import build_from, find_state, read_checkpoint
+from baselines._checkpoints import build_from, find_state, load_strictly, read_checkpoint
 from baselines._resnet import ResNet
 from baselines._torch import IMAGENET
 from fdr_bench.errors import WeightsError
+from fdr_bench.weights import packaged_path
+from fdr_bench.weights_card import read_card
 
 SMALLEST = 4
 """Side in px at which the halving ends."""
@@ -119,14 +121,38 @@ class Discriminator(nn.Module):
         return score.squeeze(1)
 
 
+class StandIn(nn.Module):
+    """A trained CNNDetection in the place of a discriminator; it stays as it is."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read the weights folder that `fdr-bench train cnndetection` wrote."""
+        super().__init__()
+        self.network = ResNet(**read_card(folder).architecture)
+        path = folder / "model.safetensors"
+        load_strictly(self.network, find_state(read_checkpoint(path), path), str(path))
+        self.eval().requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images in [-1, 1], (B, 3, H, W), to its logits (B,), high for fake."""
+        logit: Tensor = self.network(with_statistics((x + 1) / 2))
+        return logit
+
+
 class LGradNet(nn.Module):
-    """A discriminator, whose gradient makes an 8-bit picture of each image, and the classifier of such pictures."""
+    """A discriminator, whose gradient makes an 8-bit picture of each image, and the classifier of such pictures.
+
+    `discriminator` is what to take, or the keywords of `Discriminator`.
+    """
 
     def __init__(
-        self, *, discriminator: Mapping[str, Any] | None = None, classifier: Mapping[str, Any] | None = None
+        self,
+        *,
+        discriminator: nn.Module | Mapping[str, Any] | None = None,
+        classifier: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.discriminator = Discriminator(**(discriminator or {}))
+        given = isinstance(discriminator, nn.Module)
+        self.discriminator = discriminator if given else Discriminator(**(discriminator or {}))
         self.classifier = ResNet(**(classifier or {}))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -143,8 +169,7 @@ class LGradNet(nn.Module):
 
         It is the gradient as an 8-bit picture, then minus ImageNet's mean, over its std.
         """
-        mean, std = (torch.tensor(IMAGENET[name], device=x.device)[:, None, None] for name in ("mean", "std"))
-        return (levels(self.gradient(x)).float() / 255 - mean) / std
+        return with_statistics(levels(self.gradient(x)).float() / 255)
 
     def gradient(self, x: Tensor) -> Tensor:
         """Return the gradient of each image's score with respect to the image, (B, 3, side, side), without a graph.
@@ -159,6 +184,12 @@ class LGradNet(nn.Module):
             image = x.detach().to(precision, copy=True).requires_grad_()
             (gradient,) = torch.autograd.grad(self.discriminator(image).sum(), image)
         return gradient
+
+
+def with_statistics(x: Tensor) -> Tensor:
+    """Return images in [0, 1], (B, 3, H, W), minus ImageNet's mean, over its deviation."""
+    mean, std = (x.new_tensor(IMAGENET[name])[:, None, None] for name in ("mean", "std"))
+    return (x - mean) / std
 
 
 def levels(gradient: Tensor) -> Tensor:
@@ -184,7 +215,7 @@ def from_files(weights: Mapping[str, Path], discriminator: Callable[[], Path]) -
         for name, tensor in find_state(read_checkpoint(path), path).items()
     }
     network = build_from(build, state, f"{paths['classifier']} with {paths['discriminator']}")
-    assert isinstance(network, LGradNet)
+    assert isinstance(network, LGradNet) and isinstance(network.discriminator, Discriminator)
     if network.discriminator.lod != 0:
         raise WeightsError(
             f"{paths['discriminator']} is of a discriminator that was still growing (its lod is "
@@ -193,6 +224,11 @@ def from_files(weights: Mapping[str, Path], discriminator: Callable[[], Path]) -
     return network
 
 
-def build() -> LGradNet:
-    """Return the paper's network at its initialisation."""
-    return LGradNet()
+def build(stand_in: str | None = None, **architecture: Any) -> LGradNet:
+    """Return the network of these keywords at its initialisation.
+
+    `stand_in` is the weights folder, inside a package, of the CNNDetection whose gradient is then the picture.
+    """
+    if stand_in is None:
+        return LGradNet(**architecture)
+    return LGradNet(discriminator=StandIn(packaged_path(stand_in)), **architecture)

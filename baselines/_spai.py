@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from baselines._beit import ViT
-from baselines._checkpoints import build_from, find_state, read_checkpoint
+from baselines._checkpoints import build_from, find_state, load_strictly, read_checkpoint
 from baselines._torch import IMAGENET
 from fdr_bench.errors import WeightsError
+from fdr_bench.weights import packaged_path
+from fdr_bench.weights_card import read_card
 
 PATCHES_AT_ONCE = 16
 """Patches in one pass of the ViT, each three times; it bounds memory whatever the image's size."""
@@ -94,8 +96,7 @@ class SpectralViT(nn.Module):
     def forward(self, patches: Tensor) -> Tensor:
         """Map patches (N, 3, side, side) in [0, 1] to features (N, 6 * depth + projected)."""
         versions = torch.cat([patches, *divide(patches, self.frequencies_mask)])
-        mean, std = (versions.new_tensor(IMAGENET[name])[:, None, None] for name in ("mean", "std"))
-        features: Tensor = self.features_processor(self.vit.layers((versions - mean) / std))
+        features: Tensor = self.features_processor(self.vit.layers(normalise(versions)))
         return features
 
 
@@ -212,6 +213,12 @@ def divide(patches: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return low, high
 
 
+def normalise(x: Tensor) -> Tensor:
+    """Return pictures in [0, 1], (N, 3, side, side), minus ImageNet's mean, over its deviation."""
+    mean, std = (x.new_tensor(IMAGENET[name])[:, None, None] for name in ("mean", "std"))
+    return (x - mean) / std
+
+
 def frequency_mask(side: int, cutoff: int) -> Tensor:
     """Return int64 (side, side): 1 nearer than `cutoff` to the middle, else 0.
 
@@ -226,6 +233,22 @@ def frequency_mask(side: int, cutoff: int) -> Tensor:
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean and the unbiased standard deviation over dimension 1."""
     return x.mean(dim=1), x.std(dim=1)
+
+
+def build(vit: str | None = None, **architecture: Any) -> SPAINet:
+    """Return the network of these keywords at its initialisation.
+
+    `vit` is the folder, inside a package, that `python -m baselines.train_mfm` wrote: its ViT, which stays as it is,
+    and the frequencies that it knows as low.
+    """
+    if vit is None:
+        return SPAINet(**architecture)
+    folder = packaged_path(vit)
+    network = SPAINet(**read_card(folder).architecture, **architecture, leftovers=False)
+    path = folder / "model.safetensors"
+    state = {name.removeprefix("vit."): tensor for name, tensor in find_state(read_checkpoint(path), path).items()}
+    load_strictly(network.mfvit.vit.requires_grad_(False), state, str(path))
+    return network
 
 
 def from_file(path: Path, architecture: dict[str, Any]) -> nn.Module:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines._torch import IMAGENET, TorchDetector
-from fdr_bench.errors import ImageError
+from baselines._torch import IMAGENET, SMALL_CLIP, TorchDetector, scenes_presets
+from fdr_bench.errors import ImageError, UsageError
 from fdr_bench.images import apply_view
-from fdr_bench.types import DetectorCard, Preset, TensorResize, TrainedOn, View, Weights
+from fdr_bench.training.recipe import Recipe
+from fdr_bench.types import CenterCrop, DetectorCard, Preset, TensorResize, TrainedOn, View, Weights
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,7 +26,22 @@ if TYPE_CHECKING:
 NO_ANTIALIAS = View(steps=(TensorResize((256, 256)),), **IMAGENET)
 ANTIALIAS = View(steps=(TensorResize((256, 256), antialias=True),), **IMAGENET)
 
-SIZES: Mapping[str, Mapping[str, object]] = {"official": {}}
+CROP_128 = View(steps=(CenterCrop(128),), **IMAGENET)
+
+SIZES: Mapping[str, Mapping[str, object]] = {
+    "official": {},
+    # Windows are not enlarged, so the ResNets begin without halving.
+    "scenes": {
+        "clip": SMALL_CLIP.packaged,
+        "semantic": 32,
+        "residual_block": "basic",
+        "residual_depths": (0, 1, 1),
+        "residual_widths": (16, 32, 64),
+        "residual_stem": "3x3",
+        "unused": 1,
+        "hidden": 64,
+    },
+}
 
 OFFICIAL = Weights(
     filename="progan_train.pth",
@@ -58,10 +74,27 @@ class AIDE(TorchDetector):
                     "torchvision 0.17 and later; the authors' file for GenImage (trained on SD v1.4) loads as well"
                 ),
             ),
+            **scenes_presets("aide", view=CROP_128, others=(SMALL_CLIP,)),
         },
     )
-    built_by = "baselines._aide:AIDENet"
+    built_by = "baselines._aide:build"
     sized = SIZES
+
+    @classmethod
+    def recipe(cls, size: str) -> Recipe:
+        """Return the paper's training, smoothed labels included, on the small CLIP in the place of the ConvNeXt.
+
+        The projection of what the CLIP sees learns too; the authors' code leaves it as it was drawn.
+        """
+        if size == "official":
+            raise UsageError(
+                f"{cls.card.name} cannot be trained at its official size here: the trainer neither starts from the "
+                "paper's CLIP ConvNeXt-XXL nor chooses windows before it enlarges them; use --size scenes"
+            )
+        # Fingerprints in FDR-Scenes are faint already: blur and JPEG on top leave little to learn from.
+        rest: dict[str, Any] = {"weight_decay": 0.0, "label_smoothing": 0.1, "warmup": 0.02, "storage": "float16"}
+        save = ("model_*", "convnext_proj*", "fc*")
+        return Recipe(view=CROP_128, crop=128, lr=2e-3, batch=32, epochs=5, save=save, **rest)
 
     def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
         """Return the paper's network with the authors' file, which has the arguments of its training beside it."""
@@ -72,10 +105,14 @@ class AIDE(TorchDetector):
     def preprocess(self, image: Image) -> NDArray[np.float32]:
         """Return the network's input (5, 3, 256, 256): four windows of the image, and all of it.
 
-        Raises `ImageError` where no window of 32×32 px fits; the official code fails there.
+        A network that takes its windows itself gets the image alone. Raises `ImageError` where no window of 32×32 px
+        fits; the official code fails there.
         """
+        from baselines._aide import ChoosingAIDE
         from baselines._windows import SIDE, choose_windows
 
+        if isinstance(self.network, ChoosingAIDE):
+            return super().preprocess(image)
         if min(image.size) < SIDE:
             raise ImageError(f"AIDE needs at least {SIDE}x{SIDE} px; the image is {image.width}x{image.height} px")
         image = image.convert("RGB")

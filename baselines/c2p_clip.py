@@ -24,7 +24,7 @@ RESIZE_224 = View(steps=(Resize(224), CenterCrop(224)), **CLIP)
 
 CROP_128 = View(steps=(CenterCrop(128),), **CLIP)
 
-SIZES: Mapping[str, Mapping[str, object]] = {"official": {}, "scenes": {"clip": SMALL_CLIP.packaged, "rank": 8}}
+SIZES: Mapping[str, Mapping[str, object]] = {"official": {}, "scenes": {"clip": SMALL_CLIP.packaged, "rank": 16}}
 
 OFFICIAL = Weights(
     filename="C2P_CLIP_release_20240901.zip",
@@ -75,8 +75,8 @@ class C2PCLIP(TorchDetector):
                 f"{cls.card.name} cannot be trained at its official size here: the authors' training code is not "
                 "released; use --size scenes"
             )
-        rest: dict[str, Any] = {"weight_decay": 0.0, "batch": 64, "epochs": 5, "clip": 1.0, "storage": "float16"}
-        return Recipe(view=CROP_128, crop=128, lr=4e-3, save=("*.down", "*.up", "model.fc.*"), **rest)
+        rest: dict[str, Any] = {"weight_decay": 0.0, "batch": 32, "epochs": 5, "clip": 1.0, "storage": "float16"}
+        return Recipe(view=CROP_128, crop=128, lr=3e-3, save=("*.down", "*.up", "model.fc.*"), **rest)
 
     def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
         """Return the paper's network with the authors' file: the zip as it comes, or what is in it."""

@@ -9,15 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from baselines._torch import IMAGENET, TorchDetector
+from baselines._torch import IMAGENET, SMALL_CLIP, TorchDetector, scenes_presets
 from fdr_bench.errors import UsageError
 from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import CenterCrop, DetectorCard, Preset, Resize, TrainedOn, View, Weights
 
 if TYPE_CHECKING:
     from torch import nn
+
+CROP_128 = View(steps=(CenterCrop(128),), **IMAGENET)
+
+SIZES: Mapping[str, Mapping[str, object]] = {
+    "official": {},
+    # One adapter, in the only block of the small CLIP that has learnt anything.
+    "scenes": {"clip": SMALL_CLIP.packaged, "adapters": 1, "bottleneck": 32, "expansion": 0.5},
+}
 
 OFFICIAL = Weights(
     filename="fatformer_4class_ckpt.pth",
@@ -48,15 +56,27 @@ class FatFormer(TorchDetector):
                 parameters=492_591_044,
                 note="ImageNet's mean and deviation, not CLIP's; adapters in blocks 8, 16 and 24, as the README's test",
             ),
+            **scenes_presets("fatformer", view=CROP_128, others=(SMALL_CLIP,)),
         },
     )
-    built_by = "baselines._fatformer:FatFormerNet"
+    built_by = "baselines._fatformer:build"
+    sized = SIZES
     channels_last = False  # after the patch embedding there are only matrix products
 
     @classmethod
     def recipe(cls, size: str) -> Recipe:
-        """Raise `UsageError`: the authors' training code is not released."""
-        raise UsageError(f"{cls.card.name} cannot be trained here: the authors' training code is not released")
+        """Return how adapter, prompts and interactor are trained around the small CLIP, which stays as it is.
+
+        The loss is the cross-entropy of an image's similarity to the prompts of real and of fake, as in the paper.
+        """
+        if size == "official":
+            raise UsageError(
+                f"{cls.card.name} cannot be trained at its official size here: the authors' training code is not "
+                "released; use --size scenes"
+            )
+        rest: dict[str, Any] = {"batch": 32, "epochs": 5, "clip": 1.0, "storage": "float16"}
+        save = ("*forgery_aware_adapter*", "context*", "interactor*")
+        return Recipe(view=CROP_128, crop=128, lr=1e-3, save=save, **rest)
 
     def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
         """Return the paper's network with the authors' checkpoint, which is the role "weights"."""

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines._torch import TorchDetector
-from fdr_bench.types import DetectorCard, Preset, Resize, TrainedOn, View, Weights
+from baselines._torch import TorchDetector, scenes_presets
+from fdr_bench.errors import UsageError
+from fdr_bench.training.recipe import Recipe
+from fdr_bench.types import CenterCrop, DetectorCard, Preset, Resize, TrainedOn, View, Weights
 from fdr_bench.weights import locate
 
 if TYPE_CHECKING:
@@ -25,7 +27,28 @@ if TYPE_CHECKING:
 HALF = (0.5, 0.5, 0.5)
 GRADIENT_256 = View(steps=(Resize((256, 256)),), mean=HALF, std=HALF)
 
-SIZES: Mapping[str, Mapping[str, object]] = {"official": {}}
+CROP_128 = View(steps=(CenterCrop(128),), mean=HALF, std=HALF)
+
+# No GAN has been trained on FDR-Scenes: CNNDetection, which tells its decoder's pictures, has the discriminator's place.
+STAND_IN = Weights(
+    role="discriminator",
+    packaged="baselines/weights/cnndetection-scenes",
+    filename="model.safetensors",
+    licence="Apache-2.0",
+)
+SIZES: Mapping[str, Mapping[str, object]] = {
+    "official": {},
+    "scenes": {
+        "stand_in": STAND_IN.packaged,
+        "classifier": {
+            "block": "basic",
+            "depths": (0, 1, 1, 1),
+            "widths": (12, 24, 48, 64),
+            "stem": "3x3",
+            "zero_mean_stem": True,
+        },
+    },
+}
 
 CLASSIFIER = Weights(
     filename="LGrad-4class-Trainon-Progan_car_cat_chair_horse.pth",
@@ -71,10 +94,25 @@ class LGrad(TorchDetector):
                     "its conversion used here is not verified: the authors do not say"
                 ),
             ),
+            **scenes_presets("lgrad", view=CROP_128, others=(STAND_IN,)),
         },
     )
-    built_by = "baselines._lgrad:LGradNet"
+    built_by = "baselines._lgrad:build"
     sized = SIZES
+
+    @classmethod
+    def recipe(cls, size: str) -> Recipe:
+        """Return the paper's training of the classifier, on gradients (crop and flip, no blur, no JPEG), with AdamW.
+
+        A crop is taken of the image, and the gradient of that; the paper crops a stored picture of the gradient.
+        """
+        if size == "official":
+            raise UsageError(
+                f"{cls.card.name} cannot be trained at its official size here: the trainer does not start from "
+                "NVIDIA's discriminator; use --size scenes"
+            )
+        rest: dict[str, Any] = {"epochs": 5, "batch": 64, "weight_decay": 0.02, "storage": "float16"}
+        return Recipe(view=CROP_128, crop=48, lr=2e-3, betas=(0.9, 0.99), save=("classifier.*",), **rest)
 
     def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
         """Return the paper's pair of networks, each from its own file."""

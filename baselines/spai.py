@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from baselines._torch import TorchDetector
+from baselines._torch import TorchDetector, scenes_presets
 from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import CenterCrop, DetectorCard, Preset, Reflect, TrainedOn, View, Weights
 
@@ -23,21 +23,21 @@ PLAIN: dict[str, Any] = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 WHOLE = View(steps=(Reflect(224),), **PLAIN)
 CROP_128 = View(steps=(CenterCrop(128),), **PLAIN)
 
+PRE_TRAINED = Weights(
+    role="backbone",
+    packaged="baselines/weights/spai-mfm",
+    filename="model.safetensors",
+    licence="Apache-2.0",
+    manual="Train it: python -m baselines.train_mfm --out baselines/weights/spai-mfm",
+)
 SIZES: Mapping[str, Mapping[str, object]] = {
     "official": {},
-    # Four patches of an image of 128 px, as many as the paper trains on; the circle as large a share of the spectrum.
     "scenes": {
-        "side": 64,
-        "patch": 8,
-        "width": 64,
-        "depth": 4,
-        "heads": 4,
-        "cutoff": 5,
+        "vit": PRE_TRAINED.packaged,
         "projected": 64,
         "queries": 4,
         "query_width": 32,
         "dropout": 0.1,
-        "leftovers": False,
     },
 }
 
@@ -75,9 +75,10 @@ class SPAI(TorchDetector):
                     "below 224 px are mirrored. Time and memory grow with the image's area"
                 ),
             ),
+            **scenes_presets("spai", view=CROP_128, others=(PRE_TRAINED,)),
         },
     )
-    built_by = "baselines._spai:SPAINet"
+    built_by = "baselines._spai:build"
     sized = SIZES
     channels_last = False  # after the patch embedding there are only matrix products
 
@@ -85,14 +86,16 @@ class SPAI(TorchDetector):
     def recipe(cls, size: str) -> Recipe:
         """Return the paper's optimisation, with one crop of four patches for its four crops of one patch.
 
-        The paper's ViT is pre-trained by MFM and stays as it is; the small one starts from nothing and learns too.
+        The ViT is pre-trained by masked frequency modelling and stays as it is, at both sizes.
         """
+        rest: dict[str, Any] = {"freeze": ("mfvit.vit.*",), "weight_decay": 0.05, "warmup": 5 / 35}
         if size == "official":
-            rest: dict[str, Any] = {"blur_probability": 0.5, "jpeg_probability": 0.5, "jpeg_quality": (50, 100)}
-            rest |= {"freeze": ("mfvit.vit.*",), "weight_decay": 0.05, "warmup": 5 / 35, "epochs": 35}
+            rest |= {"blur_probability": 0.5, "jpeg_probability": 0.5, "jpeg_quality": (50, 100), "epochs": 35}
             return Recipe(view=WHOLE, crop=448, lr=5e-4, batch=72, **rest)
         # Fingerprints in FDR-Scenes are faint already: blur and JPEG on top leave little to learn from.
-        return Recipe(view=CROP_128, crop=128, epochs=10, batch=32, lr=1e-3, weight_decay=0.05, warmup=0.15, clip=1.0)
+        save = ("mfvit.features_processor.*", "to_*", "patch_aggregator", "norm.*", "cls_head.*")
+        rest |= {"save": save, "storage": "float16", "clip": 1.0}
+        return Recipe(view=CROP_128, crop=64, epochs=6, batch=32, lr=2e-3, **rest)
 
     def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
         """Return the paper's network with the authors' spai.pth, which is the role "weights"."""
