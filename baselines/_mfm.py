@@ -41,6 +41,8 @@ class MaskedFrequencies(nn.Module):
         all frequencies that were lost (the paper's exponent of 1); 0 where no picture is real.
         """
         real = x[~fake]
+        if not len(real):
+            return 0 * self.pixels.bias.sum()
         low, high = divide(real, self.mask)
         loses_low = torch.rand(len(real), 1, 1, 1, device=x.device) < 0.5
         is_low = torch.fft.ifftshift(self.mask).bool()
