@@ -93,15 +93,27 @@ class AIDENet(nn.Module):
         logits: Tensor = self.fc(torch.cat([semantic, (low + high) / 4], dim=1))
         return logits
 
+    def residuals(self, windows: Tensor) -> Tensor:
+        """Return what the 30 filters make of windows (N, 3, h, w), beyond whose edges is 0: (N, 30, h, w)."""
+        filtered: Tensor = self.hpf["hpf"](windows)
+        return filtered
+
     def window_features(self, network: nn.Module, windows: Tensor) -> Tensor:
         """Return the sum over an image's windows of the features of their residuals: (B, n, 3, H, W) to (B, C)."""
         assert isinstance(network, ResNet)
-        features = network.features(self.hpf["hpf"](windows.flatten(0, 1)))
+        features = network.features(self.residuals(windows.flatten(0, 1)))
         return features.unflatten(0, windows.shape[:2]).sum(dim=1)
 
 
 class ChoosingAIDE(AIDENet):
     """The network on whole images alone, out of which it takes the four windows itself, at their own size."""
+
+    def residuals(self, windows: Tensor) -> Tensor:
+        """Return the residuals (N, 30, h - 4, w - 4) of windows, where no filter reaches over the edge.
+
+        At the paper's size that edge is a fiftieth of a window, here a quarter, and far above all residuals.
+        """
+        return super().residuals(windows)[..., 2:-2, 2:-2]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, 3, H, W) of at least 32 px a side, with ImageNet's statistics, to logits (B, 2)."""

@@ -12,7 +12,7 @@ from torch.nn import functional
 from transformers import CLIPModel
 
 from baselines._clip import VIT_L_14, load_small_clip
-from baselines._clip_pair import TEXT_L_14, opposite_words, clip_pair, encode_embeddings
+from baselines._clip_pair import TEXT_L_14, clip_pair, encode_embeddings, opposite_words
 from baselines._words import END, START, Words
 from fdr_bench.weights import packaged_path
 

@@ -1,8 +1,8 @@
 """Masked frequency modelling: a ViT learns to fill in the low or the high frequencies that a picture lacks.
 
-Xie, Li, Zhan, Liu, Ong, Loy, "Masked Frequency Modeling for Self-Supervised Visual Pre-Training", ICLR 2023. SPAI begins
-with it, on real pictures alone. Two things differ from the paper: what is left of a picture is cut to [0, 1], as SPAI
-shows it afterwards, and the mask's share of the spectrum is the caller's.
+Xie, Li, Zhan, Liu, Ong, Loy, "Masked Frequency Modeling for Self-Supervised Visual Pre-Training", ICLR 2023. SPAI
+begins with it, on real pictures alone. Two things differ from the paper: what is left of a picture is cut to [0, 1], as
+SPAI shows it afterwards, and the mask's share of the spectrum is the caller's.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class FatFormer(TorchDetector):
             )
         rest: dict[str, Any] = {"batch": 32, "epochs": 5, "clip": 1.0, "storage": "float16"}
         save = ("*forgery_aware_adapter*", "context*", "interactor*")
-        return Recipe(view=CROP_128, crop=128, lr=1e-3, save=save, **rest)
+        return Recipe(view=CROP_128, crop=128, lr=2e-3, save=save, **rest)
 
     def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
         """Return the paper's network with the authors' checkpoint, which is the role "weights"."""

@@ -29,7 +29,7 @@ GRADIENT_256 = View(steps=(Resize((256, 256)),), mean=HALF, std=HALF)
 
 CROP_128 = View(steps=(CenterCrop(128),), mean=HALF, std=HALF)
 
-# No GAN has been trained on FDR-Scenes: CNNDetection, which tells its decoder's pictures, has the discriminator's place.
+# FDR-Scenes has no GAN: CNNDetection, which tells its training generator's pictures, has the discriminator's place.
 STAND_IN = Weights(
     role="discriminator",
     packaged="baselines/weights/cnndetection-scenes",

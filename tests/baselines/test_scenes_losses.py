@@ -67,7 +67,9 @@ def test_fatformers_prompts_tell_its_classes_apart_and_clip_stays_as_it_is() -> 
     begun = ("context", "interactor.")
     assert all("forgery_aware_adapter" in name or name.startswith(begun) for name in learning(network))
     network(pictures(2)).softmax(dim=1)[:, 1].sum().backward()
-    lacking = {name for name, parameter in network.named_parameters() if parameter.requires_grad and parameter.grad is None}
+    lacking = {
+        name for name, parameter in network.named_parameters() if parameter.requires_grad and parameter.grad is None
+    }
     assert not lacking
 
 
@@ -131,7 +133,9 @@ def test_lgrads_picture_is_the_gradient_of_the_trained_cnndetection() -> None:
     network = network_of(LGrad)
     assert isinstance(network, LGradNet)
     set_training(network)  # what stands in for the discriminator keeps its statistics all the same
-    assert isinstance(network.discriminator, StandIn) and all(name.startswith("classifier.") for name in learning(network))
+    assert isinstance(network.discriminator, StandIn) and all(
+        name.startswith("classifier.") for name in learning(network)
+    )
     folder = packaged_path("baselines/weights/cnndetection-scenes")
     other = CNNDetection(preset="scenes", device="cpu", weights={"weights": folder}).network
     x = pictures(2, 48)
