@@ -41,13 +41,14 @@ $(VENV)/.installed: pyproject.toml
 
 # Train what belongs into baselines/weights: one generator of FDR-Scenes, 6,000 images. What is there already is kept.
 OWN_BACKBONE := cnndetection npr freqnet gramnet
-ON_SMALL_CLIP := c2p-clip de-fake drct effort
+ON_OTHERS := aide c2p-clip de-fake drct effort fatformer lgrad spai
 TRAIN_SCENES = $(BIN)/fdr-bench train $$name --data 'scenes:train?n=6000' --size scenes --threads 1 --out baselines/weights/$$name-scenes
 weights: install
 	for name in $(OWN_BACKBONE); do $(TRAIN_SCENES) || exit 1; done
 	$(BIN)/python -m baselines.train_clip --data 'scenes:train?n=6000' --threads 2 --out baselines/weights/clip-scenes
 	$(BIN)/fdr-bench train univfd --data 'scenes:train?n=6000' --size scenes --threads 2 --out baselines/weights/univfd-scenes
-	for name in $(ON_SMALL_CLIP); do $(TRAIN_SCENES) || exit 1; done
+	$(BIN)/python -m baselines.train_mfm --data 'scenes:train?n=6000' --threads 1 --out baselines/weights/spai-mfm
+	for name in $(ON_OTHERS); do $(TRAIN_SCENES) || exit 1; done
 
 # FakeReasoning from nothing: words, base, FACL, tuning and calibration; a killed training goes on where it was.
 train-fakereasoning: install

@@ -239,22 +239,28 @@ def choose_view(card: DetectorCard, preset: str | None, name: str | None) -> Vie
     return views[name]
 
 
-def scenes_preset(detector: str, *, view: View, others: Sequence[Weights] = ()) -> Preset:
-    """Return the preset whose weights were trained in this repository on FDR-Scenes, with what their card tells."""
+def scenes_preset(detector: str, *, view: View, others: Sequence[Weights] = (), note: str = "") -> Preset:
+    """Return the preset whose weights were trained in this repository on FDR-Scenes, with what their card tells.
+
+    `note` says what differs from the paper beside the size.
+    """
     place = f"baselines/weights/{detector}-scenes"
     manual = f"Train them: fdr-bench train {detector} --data scenes:train --size scenes --out {place}"
     told = packaged_card(place)
     trained_on = told.get("trained_on", {"dataset": "fdr-scenes-train", "generators": []})
+    notes = ["trained in this repository on one generator of FDR-Scenes, at a size for two cores", note]
+    if validation := told.get("validation"):
+        notes.append(f"{100 * validation['accuracy']:.1f} % of {trained_on['n_held_out']} held-out images right")
     return Preset(
         weights=(Weights(packaged=place, filename="model.safetensors", licence="Apache-2.0", manual=manual), *others),
         views={"crop128": view},
         trained_on=TrainedOn(dataset=trained_on["dataset"], generators=tuple(trained_on["generators"])),
         parameters=told.get("parameters"),
-        note="trained in this repository on one generator of FDR-Scenes, at a size for two cores",
+        note="; ".join(filter(None, notes)),
     )
 
 
-def scenes_presets(detector: str, *, view: View, others: Sequence[Weights] = ()) -> dict[str, Preset]:
+def scenes_presets(detector: str, *, view: View, others: Sequence[Weights] = (), note: str = "") -> dict[str, Preset]:
     """Return {"scenes": `scenes_preset`} where such weights have been trained, and nothing before."""
     trained = packaged_card(f"baselines/weights/{detector}-scenes")
-    return {"scenes": scenes_preset(detector, view=view, others=others)} if trained else {}
+    return {"scenes": scenes_preset(detector, view=view, others=others, note=note)} if trained else {}

@@ -74,7 +74,12 @@ class AIDE(TorchDetector):
                     "torchvision 0.17 and later; the authors' file for GenImage (trained on SD v1.4) loads as well"
                 ),
             ),
-            **scenes_presets("aide", view=CROP_128, others=(SMALL_CLIP,)),
+            **scenes_presets(
+                "aide",
+                view=CROP_128,
+                others=(SMALL_CLIP,),
+                note="the small CLIP has the ConvNeXt's place, and windows are not enlarged",
+            ),
         },
     )
     built_by = "baselines._aide:build"

@@ -60,7 +60,9 @@ class C2PCLIP(TorchDetector):
                     "models (issue 7)"
                 ),
             ),
-            **scenes_presets("c2p-clip", view=CROP_128, others=(SMALL_CLIP,)),
+            **scenes_presets(
+                "c2p-clip", view=CROP_128, others=(SMALL_CLIP,), note="CLIP did not know the words for the categories"
+            ),
         },
     )
     built_by = "baselines._c2p_clip:build"

@@ -113,8 +113,12 @@ class DeFake(TorchDetector):
                     "the paper's; that the released files saw no other is not verified, as the authors do not say"
                 ),
             ),
-            # It has no captioner: of the captions that come with the small CLIP, the nearest is read.
-            **scenes_presets("de-fake", view=CROP_128, others=(SMALL_CLIP,)),
+            **scenes_presets(
+                "de-fake",
+                view=CROP_128,
+                others=(SMALL_CLIP,),
+                note="no captioner: of the captions that come with the small CLIP, the nearest is read",
+            ),
         },
     )
     built_by = "baselines._defake:build"

@@ -80,7 +80,9 @@ class DRCT(TorchDetector):
                 parameters=304_755_714,
                 note=NOTE,
             ),
-            **scenes_presets("drct", view=CROP_128, others=(SMALL_CLIP,)),
+            **scenes_presets(
+                "drct", view=CROP_128, others=(SMALL_CLIP,), note="no diffusion model has redrawn its images"
+            ),
         },
     )
     built_by = "baselines._drct:build"

@@ -56,7 +56,12 @@ class FatFormer(TorchDetector):
                 parameters=492_591_044,
                 note="ImageNet's mean and deviation, not CLIP's; adapters in blocks 8, 16 and 24, as the README's test",
             ),
-            **scenes_presets("fatformer", view=CROP_128, others=(SMALL_CLIP,)),
+            **scenes_presets(
+                "fatformer",
+                view=CROP_128,
+                others=(SMALL_CLIP,),
+                note="one adapter; CLIP did not know the words of its prompts",
+            ),
         },
     )
     built_by = "baselines._fatformer:build"

@@ -75,7 +75,7 @@ class SPAI(TorchDetector):
                     "below 224 px are mirrored. Time and memory grow with the image's area"
                 ),
             ),
-            **scenes_presets("spai", view=CROP_128, others=(PRE_TRAINED,)),
+            **scenes_presets("spai", view=CROP_128, others=(PRE_TRAINED,), note="patches of 32 px"),
         },
     )
     built_by = "baselines._spai:build"
@@ -95,7 +95,7 @@ class SPAI(TorchDetector):
         # Fingerprints in FDR-Scenes are faint already: blur and JPEG on top leave little to learn from.
         save = ("mfvit.features_processor.*", "to_*", "patch_aggregator", "norm.*", "cls_head.*")
         rest |= {"save": save, "storage": "float16", "clip": 1.0}
-        return Recipe(view=CROP_128, crop=64, epochs=6, batch=32, lr=2e-3, **rest)
+        return Recipe(view=CROP_128, crop=64, epochs=5, batch=32, lr=2e-3, **rest)
 
     def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
         """Return the paper's network with the authors' spai.pth, which is the role "weights"."""

@@ -32,8 +32,8 @@ class MaskedFrequencyModelling:
 
     @classmethod
     def sizes(cls) -> Mapping[str, Mapping[str, object]]:
-        """Return the only size. A token has as many values as pixels and more, so that none of their detail is lost."""
-        return {"scenes": {"side": SIDE, "patch": 4, "width": 64, "depth": 3, "heads": 4, "cutoff": 4}}
+        """Return the only size. A token has as many values as its pixels, so that none of their detail is lost."""
+        return {"scenes": {"side": SIDE, "patch": 4, "width": 48, "depth": 2, "heads": 4, "cutoff": 4}}
 
     @classmethod
     def network(cls, **architecture: Any) -> nn.Module:
@@ -57,8 +57,9 @@ class MaskedFrequencyModelling:
 @click.option("--seed", default=0, show_default=True)
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's.")
 @click.option("--threads", type=click.IntRange(1), help="Processor threads.")
+@click.option("--restart", is_flag=True, help="Replace what another training left in --out.")
 @click.option("--quiet", is_flag=True)
-def main(data: str, out: Path, seed: int, epochs: int | None, threads: int | None, quiet: bool) -> None:
+def main(data: str, out: Path, seed: int, epochs: int | None, threads: int | None, restart: bool, quiet: bool) -> None:
     """Pre-train a small ViT by masked frequency modelling. A killed training goes on when started again.
 
     Example: python -m baselines.train_mfm --data "scenes:train?n=6000" --out baselines/weights/spai-mfm
@@ -67,8 +68,17 @@ def main(data: str, out: Path, seed: int, epochs: int | None, threads: int | Non
     from fdr_bench.training import train
 
     try:
-        factory, dataset = MaskedFrequencyModelling, open_dataset(data)
-        train(factory, dataset, size="scenes", out=out, seed=seed, epochs=epochs, threads=threads, quiet=quiet)  # type: ignore[arg-type]
+        train(
+            MaskedFrequencyModelling,  # type: ignore[arg-type]
+            open_dataset(data),
+            size="scenes",
+            out=out,
+            seed=seed,
+            epochs=epochs,
+            threads=threads,
+            resume=not restart,
+            quiet=quiet,
+        )
     except FDRBenchError as error:
         click.echo(f"train_mfm: {error}", err=True)
         raise SystemExit(error.exit_code) from None

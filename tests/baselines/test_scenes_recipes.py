@@ -23,6 +23,7 @@ from baselines.fatformer import FatFormer
 from baselines.freqnet import FreqNet
 from baselines.gramnet import GramNet
 from baselines.lgrad import LGrad
+from baselines.spai import SPAI
 from fdr_bench.errors import DataError
 from fdr_bench.store import read_json
 from fdr_bench.training import train
@@ -31,7 +32,7 @@ from fdr_bench.weights import packaged_path
 from tests.baselines.made import picture
 from tests.training.made import made
 
-TRAINED = (FreqNet, GramNet, Effort, C2PCLIP, DRCT, DeFake, FatFormer, AIDE, LGrad)
+TRAINED = (FreqNet, GramNet, Effort, C2PCLIP, DRCT, DeFake, FatFormer, AIDE, LGrad, SPAI)
 CLIP = "baselines/weights/clip-scenes"
 
 
