@@ -99,7 +99,7 @@ class AIDE(TorchDetector):
         # Fingerprints in FDR-Scenes are faint already: blur and JPEG on top leave little to learn from.
         rest: dict[str, Any] = {"weight_decay": 0.0, "label_smoothing": 0.1, "warmup": 0.02, "storage": "float16"}
         save = ("model_*", "convnext_proj*", "fc*")
-        return Recipe(view=CROP_128, crop=128, lr=2e-3, batch=32, epochs=5, save=save, **rest)
+        return Recipe(view=CROP_128, crop=128, lr=2e-3, batch=32, epochs=4, save=save, **rest)
 
     def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
         """Return the paper's network with the authors' file, which has the arguments of its training beside it."""

@@ -77,7 +77,7 @@ class C2PCLIP(TorchDetector):
                 f"{cls.card.name} cannot be trained at its official size here: the authors' training code is not "
                 "released; use --size scenes"
             )
-        rest: dict[str, Any] = {"weight_decay": 0.0, "batch": 32, "epochs": 5, "clip": 1.0, "storage": "float16"}
+        rest: dict[str, Any] = {"weight_decay": 0.0, "batch": 32, "epochs": 4, "clip": 1.0, "storage": "float16"}
         return Recipe(view=CROP_128, crop=128, lr=3e-3, save=("*.down", "*.up", "model.fc.*"), **rest)
 
     def load_files(self, weights: Mapping[str, Path]) -> nn.Module:

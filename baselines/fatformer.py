@@ -79,7 +79,7 @@ class FatFormer(TorchDetector):
                 f"{cls.card.name} cannot be trained at its official size here: the authors' training code is not "
                 "released; use --size scenes"
             )
-        rest: dict[str, Any] = {"batch": 32, "epochs": 5, "clip": 1.0, "storage": "float16"}
+        rest: dict[str, Any] = {"batch": 32, "epochs": 4, "clip": 1.0, "storage": "float16"}
         save = ("*forgery_aware_adapter*", "context*", "interactor*")
         return Recipe(view=CROP_128, crop=128, lr=2e-3, save=save, **rest)
 
