@@ -135,7 +135,7 @@ class DeFake(TorchDetector):
                 "ViT-B/32; use --size scenes"
             )
         rest: dict[str, Any] = {"freeze": ("clip.*",), "save": ("fc*",), "storage": "float16", "weight_decay": 0.0}
-        return Recipe(view=CROP_128, crop=128, lr=3e-3, batch=16, epochs=12, **rest)
+        return Recipe(view=CROP_128, crop=128, lr=1e-3, batch=64, epochs=100, **rest)
 
     def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
         """Return the paper's network; one file under "weights" is the head, the rest is then located.

@@ -101,7 +101,7 @@ class DRCT(TorchDetector):
         if size == "scenes":
             # Fingerprints in FDR-Scenes are faint already: blur and JPEG on top leave little to learn from.
             rest |= {"save": ("model.fc.*", "fc.*"), "storage": "float16"}
-            return Recipe(view=CROP_128, crop=128, lr=1e-2, batch=16, epochs=12, **rest)
+            return Recipe(view=CROP_128, crop=128, lr=3e-3, batch=64, epochs=100, **rest)
         rest |= {"blur_probability": 0.1, "jpeg_probability": 0.5, "batch": 256 if size == "official-clip" else 128}
         return Recipe(view=CROP_224, crop=224, lr=1e-4, epochs=17, **rest)
 

@@ -116,8 +116,8 @@ class LGrad(TorchDetector):
                 f"{cls.card.name} cannot be trained at its official size here: the trainer does not start from "
                 "NVIDIA's discriminator; use --size scenes"
             )
-        rest: dict[str, Any] = {"epochs": 5, "batch": 64, "weight_decay": 0.02, "storage": "float16"}
-        return Recipe(view=CROP_128, crop=48, lr=2e-3, betas=(0.9, 0.99), save=("classifier.*",), **rest)
+        rest: dict[str, Any] = {"weight_decay": 0.02, "betas": (0.9, 0.99), "storage": "float16", "validation": 0.03}
+        return Recipe(view=CROP_128, crop=48, epochs=3, batch=32, lr=3e-3, save=("classifier.*",), **rest)
 
     def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
         """Return the paper's pair of networks, each from its own file."""

@@ -30,11 +30,17 @@ class Validation(NamedTuple):
 
 
 def evaluate(
-    network: nn.Module, images: ImageSet, view: View, device: torch.device, beside: tuple[torch.Tensor, ...] = ()
+    network: nn.Module,
+    images: ImageSet,
+    view: View,
+    device: torch.device,
+    beside: tuple[torch.Tensor, ...] = (),
+    features: torch.Tensor | None = None,
 ) -> Validation:
     """Return accuracy and loss of a network in evaluation mode; images of one shape are a batch.
 
-    `beside` has what the network takes beside the pixels, a row an image. The images' geometry is the view's own. A
+    `beside` has what the network takes beside the pixels, `features` (N, D) what its frozen part makes of them, a row
+    an image. The images' geometry is the view's own. A
     logit of exactly 0 counts as real, as a score of 0.5 does on the board.
     """
     import torch
@@ -44,6 +50,10 @@ def evaluate(
     with torch.inference_mode():
         for start in range(0, len(logits), BATCH):
             index = np.arange(start, min(start + BATCH, len(logits)))
+            if features is not None:
+                rows = [each[index].to(device) for each in (features, *beside)]
+                logits[index] = fake_logit(network(*rows)).double().cpu().numpy()
+                continue
             pixels = images.take(index)
             shapes = [image.shape for image in pixels]
             for shape in dict.fromkeys(shapes):

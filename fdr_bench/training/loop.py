@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from fdr_bench.training.augment import Pixels, augment
 from fdr_bench.training.evaluate import Validation, evaluate
-from fdr_bench.training.network import OwnLoss, fake_logit, frozen_features, read_samples
+from fdr_bench.training.network import OwnLoss, fake_logit, features_ahead, read_samples
 from fdr_bench.training.pixels import ImageSet, normalised
 from fdr_bench.training.recipe import Recipe
 from fdr_bench.training.schedule import Pace, rate
@@ -60,7 +60,7 @@ class Loop:
         freeze(network, recipe.freeze)
         self.beside = read_samples(network, training.samples)
         self.beside_validation = read_samples(network, validation.samples)
-        self.features = frozen_features(network, recipe, training, self.device)
+        self.features, self.held_features = features_ahead(network, recipe, training, validation, self.device)
         self.averaged = copy.deepcopy(network) if recipe.ema else network
         self.optimizer = _optimizer(network, recipe)
         self.precision, self.scaler = _mixed_precision(self.device)
@@ -195,7 +195,8 @@ class Loop:
             self.best_validation = self._validate(self.network)
 
     def _validate(self, network: nn.Module) -> Validation:
-        return evaluate(network, self.validation, self.recipe.view, self.device, self.beside_validation)
+        beside, features = self.beside_validation, self.held_features
+        return evaluate(network, self.validation, self.recipe.view, self.device, beside, features)
 
     def state(self) -> dict[str, Any]:
         """Return all that `restore` needs: tensors, numbers and text only."""

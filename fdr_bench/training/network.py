@@ -61,16 +61,19 @@ def read_samples(network: nn.Module, samples: Sequence[Sample]) -> tuple[Tensor,
     return (network.read_samples(samples),) if isinstance(network, ReadsSamples) and samples else ()
 
 
-def frozen_features(network: nn.Module, recipe: Recipe, images: ImageSet, device: torch.device) -> Tensor | None:
+def frozen_features(
+    network: nn.Module, recipe: Recipe, images: ImageSet, device: torch.device, *, mirrored: bool = True
+) -> Tensor | None:
     """Return the features of all images, each as it is and mirrored, (N, 2, D): then they are computed once.
 
-    None where the network has no frozen part, or where a training image is varied by more than a flip.
+    Without `mirrored` each is taken as it is alone, (N, 1, D). None where the network has no frozen part, or where a
+    training image is varied by more than a flip.
     """
     import torch
 
     varied = recipe.blur_probability or recipe.jpeg_probability or recipe.tile or recipe.pad
     pixels = images.pixels
-    if not isinstance(network, FrozenPart) or varied or not isinstance(pixels, np.ndarray):
+    if not isinstance(network, FrozenPart) or varied or not isinstance(pixels, np.ndarray) or not len(pixels):
         return None
     if recipe.crop is not None and pixels.shape[1:3] != (recipe.crop, recipe.crop):
         return None
@@ -79,9 +82,19 @@ def frozen_features(network: nn.Module, recipe: Recipe, images: ImageSet, device
     with torch.no_grad():
         for start in range(0, len(pixels), FEATURES_AT_ONCE):
             some = pixels[start : start + FEATURES_AT_ONCE]
-            both = (normalised(np.ascontiguousarray(each), recipe.view, device) for each in (some, some[:, :, ::-1]))
+            turned = (some, some[:, :, ::-1]) if mirrored else (some,)
+            both = (normalised(np.ascontiguousarray(each), recipe.view, device) for each in turned)
             found.append(torch.stack([network.frozen_features(x) for x in both], dim=1).cpu())
     return torch.cat(found)
+
+
+def features_ahead(
+    network: nn.Module, recipe: Recipe, training: ImageSet, held: ImageSet, device: torch.device
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return `frozen_features` of the training images, (N, 2, D), and of the held-out ones, (M, D); None as there."""
+    found = frozen_features(network, recipe, training, device)
+    known = None if found is None else frozen_features(network, recipe, held, device, mirrored=False)
+    return found, None if known is None else known[:, 0]
 
 
 def fake_logit(output: Tensor) -> Tensor:
