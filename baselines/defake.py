@@ -117,8 +117,8 @@ class DeFake(TorchDetector):
                 "de-fake",
                 view=CROP_128,
                 others=(SMALL_CLIP,),
-                note="at chance: its training taught it nothing at this size; no captioner: of the captions that come with "
-                "the small CLIP, the nearest is read",
+                note="at chance: its training taught it nothing at this size; no captioner: of the captions that "
+                "come with the small CLIP, the nearest is read",
             ),
         },
     )
