@@ -66,9 +66,8 @@ def evidence(samples: Sequence[Sample], codec: Codec, grid: int) -> SaidHere:
     rows = np.full((len(samples), grid * grid), NOTHING, dtype=np.int32)
     things: dict[frozenset[int], int] = {}
     for row, sample, said in zip(rows, samples, spoken, strict=True):
-        if sample.label == "fake" and any(
-            text and name not in said for name, text in (sample.attributes or {}).items()
-        ):
+        stated = {name for name, text in (sample.attributes or {}).items() if text}
+        if sample.label == "real" or stated - said.keys():
             row[:] = UNKNOWN
             continue
         masks = {name: patches(Path((sample.regions or {})[name]), grid) for name in said}

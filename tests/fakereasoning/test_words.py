@@ -203,8 +203,9 @@ def test_the_loss_is_a_cross_entropy_of_every_word_by_itself() -> None:
         for row in logits
     ]
     words = total.item() - things.item() - nothing.item()
-    assert words == pytest.approx(sum(naive) / 4, rel=1e-4)
-    assert a_word.item() == pytest.approx(words / 2, rel=1e-4)
+    assert words == pytest.approx(sum(naive) / 4, rel=1e-3)
+    # What is left when the places' parts are taken away has lost some of its digits.
+    assert a_word.item() == pytest.approx(words / 2, rel=1e-3)
 
 
 def test_the_folded_projector_gives_what_the_head_has_seen() -> None:
