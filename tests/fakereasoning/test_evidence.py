@@ -108,7 +108,7 @@ def test_where_two_regions_overlap_both_sentences_are_told_and_of_one_without_a_
 
 
 def test_held_out_images_tell_what_is_wrong_where_it_is(samples, tmp_path):
-    result = train(tmp_path, samples, recipe=replace(RECIPE, epochs=14))
+    result = train(tmp_path, samples, recipe=replace(RECIPE, epochs=36))
     first, last = result.card["history"][0], result.card["history"][-1]
     assert first["evidence"] < 0.8 and last["evidence"] > 0.95
     assert last["places"] < 0.7 * result.card["history"][1]["places"]
