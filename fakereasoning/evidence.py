@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -28,6 +29,7 @@ from fakereasoning.model import FakeReasoning
 from fakereasoning.places import NOTHING, UNKNOWN, SaidHere, shares_here
 from fakereasoning.tokenizer import Codec
 from fdr_bench.errors import DataError
+from fdr_bench.processes import in_processes
 from fdr_bench.types import Sample
 
 RAREST = 0.005
@@ -65,12 +67,13 @@ def evidence(samples: Sequence[Sample], codec: Codec, grid: int) -> SaidHere:
         )
     rows = np.full((len(samples), grid * grid), NOTHING, dtype=np.int32)
     things: dict[frozenset[int], int] = {}
-    for row, sample, said in zip(rows, samples, spoken, strict=True):
-        stated = {name for name, text in (sample.attributes or {}).items() if text}
-        if sample.label == "real" or stated - said.keys():
+    wanted = [_masks(sample) for sample in samples]
+    read = in_processes(partial(_read, grid=grid), [paths for paths in wanted if paths], chunk=64, serial=1024)
+    for row, paths, said in zip(rows, wanted, spoken, strict=True):
+        if paths is None:
             row[:] = UNKNOWN
             continue
-        masks = {name: patches(Path((sample.regions or {})[name]), grid) for name in said}
+        masks = next(read) if paths else {}
         near = np.zeros((grid, grid), dtype=np.bool_)
         for mask in masks.values():
             near |= binary_dilation(mask, np.ones((3, 3)))
@@ -80,6 +83,19 @@ def evidence(samples: Sequence[Sample], codec: Codec, grid: int) -> SaidHere:
             row[patch] = things.setdefault(here, len(things))
     told = np.array([[token in tokens for token in ids] for tokens in things], dtype=np.bool_)
     return SaidHere(ids, rows, told.reshape(len(things), len(ids)), np.zeros((len(samples), len(ids)), dtype=np.bool_))
+
+
+def _masks(sample: Sample) -> dict[str, str] | None:
+    """Return the masks of what a fake's sentences state; None where one has none, and for a photograph."""
+    regions = sample.regions or {}
+    stated = [name for name, text in (sample.attributes or {}).items() if text]
+    if sample.label == "real" or any(name not in regions for name in stated):
+        return None
+    return {name: str(regions[name]) for name in stated}
+
+
+def _read(paths: Mapping[str, str], *, grid: int) -> dict[str, NDArray[np.bool_]]:
+    return {name: patches(Path(path), grid) for name, path in paths.items()}
 
 
 class _Words(dict[str, tuple[int, ...]]):

@@ -104,7 +104,7 @@ class FaclLoop(VisionLoop):
         """Return the weighted sum, and the cross-modal, the intra-modal, the (weighted) drift's loss and a word's."""
         recipe, stated = self.recipe, self.material.stated
         seen = augment(self.images.take(index), recipe.views(self.model.config.image_size), random)
-        pixels = normalised(seen).to(self.device)
+        pixels = normalised(seen, self.device)
         said = stated.sentence[index]
         text = self.vectors[torch.from_numpy(said[said >= 0])]
         attributes = torch.from_numpy(said >= 0).to(self.device)
@@ -171,7 +171,7 @@ class FaclLoop(VisionLoop):
         rows, told = self.material.here.rows[index], self.material.here.told
         found = []
         for start in range(0, len(index), BATCH):
-            pixels = normalised(self.images.take(index[start : start + BATCH])).to(self.device)
+            pixels = normalised(self.images.take(index[start : start + BATCH]), self.device)
             with torch.no_grad(), self.autocast():
                 _, here = self._seen(pixels)
             found.append(cast(Tensor, here).float().cpu().numpy()[rows[start : start + BATCH] >= 0])

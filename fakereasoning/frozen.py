@@ -58,7 +58,7 @@ def frozen_features(
     for start in range(0, len(images), BATCH):
         part = np.arange(start, min(start + BATCH, len(images)))
         with torch.no_grad():
-            given = model.visual_features(normalised(images.take(part)).to(where.device, where.dtype))
+            given = model.visual_features(normalised(images.take(part), where.device).to(where.dtype))
         for name, tensor in given._asdict().items():
             if tensor is None:
                 continue

@@ -23,6 +23,7 @@ from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import CenterCrop, ImageFile, Resize, View
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 MEMORY = 4 << 30
@@ -48,12 +49,15 @@ def squared(image: Image.Image, side: int, *, pad: bool = True) -> NDArray[np.ui
     return np.array(images.geometry(view, image))
 
 
-def normalised(pixels: NDArray[np.uint8]) -> Tensor:
-    """Return 8-bit images (B, H, W, 3) as the towers' input: float32 (B, 3, H, W), CLIP's mean 0 and std 1."""
+def normalised(pixels: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
+    """Return 8-bit images (B, H, W, 3) as the towers' input: float32 (B, 3, H, W), CLIP's mean 0 and std 1.
+
+    They travel to the device as they are, and are computed there.
+    """
     import torch
 
-    values = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-    mean, std = (torch.tensor(three).view(1, 3, 1, 1) for three in (CLIP_MEAN, CLIP_STD))
+    values = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(three, device=device).view(1, 3, 1, 1) for three in (CLIP_MEAN, CLIP_STD))
     return ((values - mean) / std).contiguous()
 
 

@@ -88,13 +88,16 @@ def read_records(source: Dataset | str, *, questions: Questions = "own") -> list
     return records
 
 
-def encode(record: Record, codec: Codec, max_length: int | None = None) -> Encoded:
+def encode(record: Record, codec: Codec, max_length: int | None = None, prompt: list[int] | None = None) -> Encoded:
     """Return the ids of prompt and answer, and labels that are the ids of the answer and its eos, `IGNORE` before.
+
+    `prompt` is that of the record's question, where it is known already.
 
     Cut at the right to `max_length` ids, the image counting as one; all labels are `IGNORE` where the cut leaves
     nothing of the answer.
     """
-    prompt, answer = codec.prompt(record.question), codec.answer(record.answer)
+    prompt = codec.prompt(record.question) if prompt is None else prompt
+    answer = codec.answer(record.answer)
     return Encoded((prompt + answer)[:max_length], ([IGNORE] * len(prompt) + answer)[:max_length])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -38,8 +39,9 @@ class Rows:
         number: dict[str, int] = {}
         # One of the tokens that the limit counts stands for the image's tokens.
         longest = min(recipe.max_length or config.max_length, config.max_length) - config.image_tokens + 1
+        prompt = cache(codec.prompt)
         for record in records:
-            row = encode(_shaped(record, recipe), codec, longest)
+            row = encode(_shaped(record, recipe), codec, longest, prompt(record.question))
             if all(label == IGNORE for label in row.labels):
                 continue
             place = number.setdefault(record.image.location, len(number))
@@ -96,7 +98,7 @@ class Rows:
         if features is None:
             seen = images.take(shown)
             seen = moved(seen, self.shift, random) if self.shift and random is not None else seen
-            pixels = normalised(seen).to(device, like.dtype)
+            pixels = normalised(seen, device).to(like.dtype)
         return Batch(
             input_ids=padded.input_ids.to(device),
             attention_mask=padded.attention_mask.to(device),

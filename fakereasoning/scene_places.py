@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fakereasoning.places import Place, Shown
-from fakereasoning.scene_questions import View, middle, scene_views
+from fakereasoning.scene_questions import Drawn, View, middle, of_each_scene
 from fdr_bench.data.scenes.language import sun_side
 from fdr_bench.data.scenes.phrases import NOUNS
 from fdr_bench.data.scenes.scene import Scene, Solid
@@ -12,7 +12,12 @@ from fdr_bench.types import Dataset
 
 def scenes_shown(dataset: Dataset) -> dict[str, Shown]:
     """Return what each picture shows by its location; a touched solid has no words."""
-    return {sample.image.location: Shown(places_of(view), behind(view.scene)) for sample, view in scene_views(dataset)}
+    return {sample.image.location: shown for sample, shown in of_each_scene(dataset, _shown)}
+
+
+def _shown(drawn: Drawn) -> Shown:
+    view = drawn.view()
+    return Shown(places_of(view), behind(view.scene))
 
 
 def behind(scene: Scene) -> tuple[str, ...]:

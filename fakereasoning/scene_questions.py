@@ -11,7 +11,8 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -22,10 +23,14 @@ from fdr_bench.data.scenes.language import expand, noun_phrase, sun_side
 from fdr_bench.data.scenes.phrases import NOUNS
 from fdr_bench.data.scenes.scene import COLOURS, DRAWING, SHAPES, Scene, Solid, pick, random_scene, stream
 from fdr_bench.errors import UsageError
+from fdr_bench.processes import in_processes
 from fdr_bench.types import Dataset, Sample
 
 Random = np.random.Generator
+Told = TypeVar("Told")
 NUMBERS = ("no", "one", "two", "three", "four")
+CHUNK, SERIAL = 256, 4096
+"""Scenes that a process gets at a time, and up to how many are read in this one."""
 CAPTION_QUESTIONS = ("Describe the picture.", "What does the image show?", "Give a caption.")
 
 
@@ -59,34 +64,56 @@ def scene_questions(source: Dataset | str, *, questions: int = 4, captions: int 
     Ids are the sample's with "#" and a number behind; labels are None. Raises `UsageError` for another dataset.
     """
     dataset = open_dataset(source) if isinstance(source, str) else source
-    records = []
-    for sample, view in scene_views(dataset):
-        wanted = parse(dataset.spec.partition(":")[2])
-        random = stream("questions", DRAWING, wanted.seed, wanted.split, sample.id)
-        pairs = [Exchange(pick(random, CAPTION_QUESTIONS), sample.caption or "") for _ in range(captions)]
-        for number, pair in enumerate([*pairs, *ask(view, random, questions)]):
-            records.append(
-                Record(
-                    id=f"{sample.id}#{number}",
-                    image=sample.image,
-                    question=pair.question,
-                    answer=pair.answer,
-                    label=None,
-                    generator=sample.generator,
-                )
-            )
-    return records
+    told = of_each_scene(dataset, partial(_exchanges, questions=questions, captions=captions))
+    return [
+        Record(
+            id=f"{sample.id}#{number}",
+            image=sample.image,
+            question=pair.question,
+            answer=pair.answer,
+            label=None,
+            generator=sample.generator,
+        )
+        for sample, pairs in told
+        for number, pair in enumerate(pairs)
+    ]
 
 
-def scene_views(dataset: Dataset) -> Iterator[tuple[Sample, View]]:
-    """Yield each sample of a set of FDR-Scenes with its scene. Raises `UsageError` for another dataset."""
+def _exchanges(drawn: Drawn, *, questions: int, captions: int) -> list[Exchange]:
+    random = stream("questions", DRAWING, drawn.seed, drawn.split, drawn.id)
+    pairs = [Exchange(pick(random, CAPTION_QUESTIONS), drawn.caption) for _ in range(captions)]
+    return [*pairs, *ask(drawn.view(), random, questions)]
+
+
+class Drawn(NamedTuple):
+    """What the scene of a sample is drawn from again."""
+
+    id: str
+    caption: str
+    seed: int
+    split: str
+    facts: Sequence[Mapping[str, object]]
+
+    def view(self) -> View:
+        """Draw it."""
+        return view_of(self.id, seed=self.seed, split=self.split, facts=self.facts)
+
+
+def of_each_scene(dataset: Dataset, told: Callable[[Drawn], Told]) -> Iterator[tuple[Sample, Told]]:
+    """Yield each sample of a set of FDR-Scenes with what `told` makes of its scene, over all cores.
+
+    Raises `UsageError` for another dataset.
+    """
     kind, _, rest = dataset.spec.partition(":")
     if kind != "scenes":
         raise UsageError(f"'{dataset.spec}' has no scene graphs: expected FDR-Scenes, such as scenes:train?n=6000")
     wanted = parse(rest)
     facts = json.loads((scenes_folder(wanted) / "facts.json").read_text(encoding="utf-8"))
-    for sample in dataset.samples:
-        yield sample, view_of(sample.id, seed=wanted.seed, split=wanted.split, facts=facts.get(sample.id, ()))
+    drawn = [
+        Drawn(sample.id, sample.caption or "", wanted.seed, wanted.split, facts.get(sample.id, ()))
+        for sample in dataset.samples
+    ]
+    return zip(dataset.samples, in_processes(told, drawn, chunk=CHUNK, serial=SERIAL), strict=True)
 
 
 def view_of(sample_id: str, *, seed: int, split: str, facts: Sequence[Mapping[str, object]]) -> View:

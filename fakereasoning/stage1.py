@@ -24,7 +24,7 @@ from fakereasoning.statements import statements, text_vectors
 from fakereasoning.tokenizer import Codec
 from fakereasoning.vision_stage import VisionResult
 from fdr_bench.errors import UsageError
-from fdr_bench.metrics.sentences import SentenceEncoder, minilm
+from fdr_bench.metrics.sentences import MiniLM, SentenceEncoder, minilm
 from fdr_bench.store import Lock
 from fdr_bench.training import checkpoint
 from fdr_bench.training.progress import TrainingProgress
@@ -76,7 +76,7 @@ def train_facl(
                 raise UsageError("the recipe weighs evidence, whose words are the language model's; give its codec")
             here = evidence(samples, codec, model.config.image_size // int(model.config.clip["patch_size"]))
         images = vision_stage.images_of(samples, model)
-        encoder = minilm() if encoder is None else encoder
+        encoder = encoder or (minilm() if device == "cpu" else MiniLM(device=device))
         identity = checkpoint.identity(
             {
                 "stage": "facl",

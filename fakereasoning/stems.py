@@ -13,6 +13,8 @@ from fakereasoning.config import Stem
 
 FAINT = 0.05
 """Added to the deviation of an image that is brought to 1, in deviations of CLIP's pixels: noise stays noise."""
+COLOUR = 4
+"""One channel in so many of a split stem sees colour."""
 
 
 class ConvolutionStem(nn.Sequential):
@@ -92,15 +94,15 @@ class SplitStem(nn.Module):
     with fourteen words about ground and light to tell, a stack of convolutions had learnt the eight of colour after 300
     steps and was at chance for the pattern of the ground and the side of the light, which it learnt in 150 steps
     where no colours were asked for. So the larger stack gets brightness alone, of which the mean around each pixel is
-    taken away and the deviation over the image is made 1. A quarter of the width is the other's, which sees the pixels
+    taken away and the deviation over the image is made 1. A part of the width is the other's, which sees the pixels
     as they are; a 1×1 convolution joins both. The patch size has to be a power of two.
     """
 
     def __init__(self, width: int, patch: int) -> None:
         super().__init__()
         self.reach = patch // 2
-        self.colour = _stack(3, width // 4, patch)
-        self.structure = _stack(1, width - width // 4, patch)
+        self.colour = _stack(3, width // COLOUR, patch)
+        self.structure = _stack(1, width - width // COLOUR, patch)
         self.join = nn.Conv2d(width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:

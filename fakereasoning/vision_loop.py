@@ -192,7 +192,7 @@ class VisionLoop(ABC):
         means: list[Tensor] = []
         seen: list[Tensor] = []
         for start in range(0, len(index), BATCH):
-            pixels = normalised(self.images.take(index[start : start + BATCH])).to(self.device)
+            pixels = normalised(self.images.take(index[start : start + BATCH]), self.device)
             with torch.no_grad(), self.autocast():
                 tokens = list(self.tokens(self.towers, pixels).values())
                 seen.append(see(tokens).float())

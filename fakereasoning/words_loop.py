@@ -70,7 +70,7 @@ class WordsLoop(VisionLoop):
 
     def losses(self, index: Index, random: np.random.Generator) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the loss of an image, and of it the cross-entropy of a word, and that of a word of a thing's place."""
-        pixels = normalised(self.images.take(index)).to(self.device)
+        pixels = normalised(self.images.take(index), self.device)
         with self.autocast():
             logits, here = self.heads(list(self.tokens(self.towers, pixels).values()))
         target = torch.from_numpy(self.said.told[index]).to(self.device, torch.float32)

@@ -13,12 +13,10 @@ Pictures that another set in the cache has are taken from there; only their word
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import shutil
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -31,10 +29,7 @@ from PIL import Image
 from fdr_bench.data.scenes.drawn import Drawn, facts_of, find_drawn, take
 from fdr_bench.data.scenes.sample import CAMERA, Recipe, describe, make_sample, say
 from fdr_bench.data.scenes.scene import DRAWING, VERSION
-
-CHUNK = 16
-SERIAL = 48
-"""Up to so many samples are made in this process: starting others would take longer."""
+from fdr_bench.processes import in_processes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +139,7 @@ def _records(plan: SetPlan, root: Path, jobs: list[tuple[str, int]]) -> Iterator
     """Yield the records in the jobs' order: of what another set has by retelling it, of all else by making it."""
     drawn = find_drawn(root, plan.recipe, plan.counts)
     held = {job for job in jobs if drawn.holds(relative_path(*job))} if drawn else set()
-    made = _make_all(partial(write_sample, str(root), plan.recipe), [job for job in jobs if job not in held])
+    made = in_processes(partial(write_sample, str(root), plan.recipe), [job for job in jobs if job not in held])
     for job in jobs:
         if drawn is not None and job in held:
             yield retell_sample(str(root), plan.recipe, drawn, job)
@@ -154,16 +149,6 @@ def _records(plan: SetPlan, root: Path, jobs: list[tuple[str, int]]) -> Iterator
 
 def _dump(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _make_all(make: Callable[[tuple[str, int]], Record], jobs: list[tuple[str, int]]) -> Iterator[Record]:
-    """Yield the records in the jobs' order, made in processes of their own where that pays."""
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if len(jobs) <= SERIAL or workers == 1 or multiprocessing.current_process().daemon:
-        yield from map(make, jobs)
-        return
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        yield from pool.imap(make, jobs, chunksize=CHUNK)
 
 
 def _progress(records: Iterator[Record], total: int) -> Iterator[Record]:
