@@ -6,6 +6,7 @@ and gives the same figures computes the same function.
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -37,8 +38,8 @@ def fill_tensor(name: str, shape: Iterable[int], dtype: torch.dtype = torch.floa
 
 
 def fill_state(manifest: Iterable[tuple[str, list[int], str]], seed: int = 0) -> dict[str, torch.Tensor]:
-    """Return a filled state dict for rows of (name, shape, name of the dtype), two threads at a time."""
+    """Return a filled state dict for rows of (name, shape, name of the dtype), a tensor to each of up to 16 cores."""
     rows = list(manifest)
-    with ThreadPoolExecutor(2) as threads:
+    with ThreadPoolExecutor(min(16, max(2, os.cpu_count() or 1))) as threads:
         filled = threads.map(lambda row: fill_tensor(row[0], row[1], getattr(torch, row[2]), seed), rows)
         return dict(zip((row[0] for row in rows), filled, strict=True))
