@@ -19,7 +19,7 @@ from fakereasoning.model import FakeReasoning
 from fakereasoning.pixels import TrainingImages, normalised
 from fakereasoning.places import SaidHere, mean_precision, places_loss
 from fakereasoning.statements import Statements, prototypes
-from fakereasoning.vision_loop import BATCH, Floats, Index, VisionLoop
+from fakereasoning.vision_loop import BATCH, Floats, Index, Pixels, VisionLoop
 from fdr_bench.training.augment import augment
 
 PROBED = 1000
@@ -100,10 +100,13 @@ class FaclLoop(VisionLoop):
         """The head of what places show, where that is learnt."""
         return cast(FaclHeads, self.heads).evidence
 
-    def losses(self, index: Index, random: np.random.Generator) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def views(self, index: Index, random: np.random.Generator) -> Pixels:
+        """Return the images at `index` (B,), moved, and some blurred or compressed, as the recipe says."""
+        return augment(self.images.take(index), self.recipe.views(self.model.config.image_size), random)
+
+    def losses(self, index: Index, seen: Pixels) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the weighted sum, and the cross-modal, the intra-modal, the (weighted) drift's loss and a word's."""
         recipe, stated = self.recipe, self.material.stated
-        seen = augment(self.images.take(index), recipe.views(self.model.config.image_size), random)
         pixels = normalised(seen, self.device)
         said = stated.sentence[index]
         text = self.vectors[torch.from_numpy(said[said >= 0])]

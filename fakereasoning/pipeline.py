@@ -34,7 +34,7 @@ from fakereasoning.words import WordsRecipe
 from fakereasoning.words_stage import train_words
 from fdr_bench.data import open_dataset
 from fdr_bench.errors import UsageError, nearest
-from fdr_bench.store import write_json
+from fdr_bench.store import read_json, write_json
 from fdr_bench.terminal import say
 from fdr_bench.types import Dataset
 
@@ -274,9 +274,9 @@ def _write(result: Start, plan: Plan, facts: Mapping[str, Any], cards: Mapping[s
     result.model.save_pretrained(plan.out, dtype=torch.float16)
     remove_outdated(plan.out)
     result.codec.save(plan.out)
-    told = {
-        stage: {name: value for name, value in card.items() if name not in DROPPED} for stage, card in cards.items()
-    }
+    told = _before(plan)
+    for stage, card in cards.items():
+        told[stage] = {name: value for name, value in card.items() if name not in DROPPED}
     write_json(
         plan.out / CARD,
         {
@@ -287,7 +287,13 @@ def _write(result: Start, plan: Plan, facts: Mapping[str, Any], cards: Mapping[s
             "parameters": sum(parameter.numel() for parameter in result.model.parameters()),
             "seed": plan.seed,
             "command": plan.command,
-            "seconds": round(sum(float(card["seconds"]) for card in cards.values()), 1),
+            "seconds": round(sum(float(stage["seconds"]) for stage in told.values()), 1),
             "stages": told,
         },
     )
+
+
+def _before(plan: Plan) -> dict[str, Any]:
+    """Return what the card of the folder that the training starts with tells of its stages; empty where it has none."""
+    stages = read_json(plan.start / CARD).get("stages") if plan.start and (plan.start / CARD).is_file() else None
+    return stages if isinstance(stages, dict) else {}

@@ -10,6 +10,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +27,7 @@ from fdr_bench.training.schedule import Pace
 
 Index = NDArray[np.intp]
 Floats = NDArray[np.floating]
+Pixels = NDArray[np.uint8]
 BATCH = 128
 """Images in a forward pass without gradients."""
 
@@ -102,11 +104,20 @@ class VisionLoop(ABC):
         self.sums = [0.0] * len(self.names)
         self.history: list[dict[str, float]] = []
         self.before = self.reserve = 0.0
+        self._beside = ThreadPoolExecutor(1)
+        self._coming: tuple[int, Future[tuple[Index, Pixels]]] | None = None
         self._started = time.monotonic()
 
     @abstractmethod
-    def losses(self, index: Index, random: np.random.Generator) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Return the loss of the images at `index` (B,), which carries the gradient, and those that are told."""
+    def losses(self, index: Index, seen: Pixels) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the loss of the images at `index` (B,), which carries the gradient, and those that are told.
+
+        `seen` are their pixels, as `views` gives them.
+        """
+
+    def views(self, index: Index, random: np.random.Generator) -> Pixels:
+        """Return the images at `index` (B,) as a step sees them, 8-bit (B, side, side, 3); called in a thread."""
+        return self.images.take(index)
 
     @abstractmethod
     def measures(self) -> Mapping[str, float]:
@@ -152,9 +163,8 @@ class VisionLoop(ABC):
         set_rates(self.optimizer, fraction, recipe.warmup)
         self.model.train()
         self.heads.train()
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.learnt)
-        index = order[self.in_epoch * self.batch : (self.in_epoch + 1) * self.batch]
-        total, parts = self.losses(index, np.random.default_rng([self.seed, self.epoch, self.in_epoch]))
+        index, seen = self._batch()
+        total, parts = self.losses(index, seen)
         told = [part.item() for part in parts]
         if not all(map(math.isfinite, told)):
             shown = ", ".join(f"{value} ({name})" for value, name in zip(told, self.names, strict=True))
@@ -171,6 +181,17 @@ class VisionLoop(ABC):
         self.finish_step()
         self.sums = [sum_ + one for sum_, one in zip(self.sums, told, strict=True)]
         self.position += 1
+
+    def _batch(self) -> tuple[Index, Pixels]:
+        """Return the images of the step under way; those of the next are made ready beside it."""
+        here, self._coming = self._coming, (self.position + 1, self._beside.submit(self._drawn, self.position + 1))
+        return here[1].result() if here is not None and here[0] == self.position else self._drawn(self.position)
+
+    def _drawn(self, position: int) -> tuple[Index, Pixels]:
+        epoch, step = divmod(position, self.steps)
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.learnt)
+        index = order[step * self.batch : (step + 1) * self.batch]
+        return index, self.views(index, np.random.default_rng([self.seed, epoch, step]))
 
     def tokens(self, towers: Mapping[Tower, nn.Module], pixels: Tensor) -> dict[Tower, Tensor]:
         """Return the patch tokens (B, N, width) of each tower."""

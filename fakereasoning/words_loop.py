@@ -14,7 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from fakereasoning.model import FakeReasoning
 from fakereasoning.pixels import TrainingImages, normalised
 from fakereasoning.places import SaidHere, mean_precision, places_loss, shares_here
-from fakereasoning.vision_loop import Floats, Index, VisionLoop
+from fakereasoning.vision_loop import Floats, Index, Pixels, VisionLoop
 from fakereasoning.words import Said, WordsHead, WordsRecipe
 
 
@@ -68,9 +68,9 @@ class WordsLoop(VisionLoop):
         self.shares = said.told[learnt].mean(axis=0)
         cast(WordsHead, self.heads).begin_at(self.shares, shares_here(here, learnt))
 
-    def losses(self, index: Index, random: np.random.Generator) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def losses(self, index: Index, seen: Pixels) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the loss of an image, and of it the cross-entropy of a word, and that of a word of a thing's place."""
-        pixels = normalised(self.images.take(index), self.device)
+        pixels = normalised(seen, self.device)
         with self.autocast():
             logits, here = self.heads(list(self.tokens(self.towers, pixels).values()))
         target = torch.from_numpy(self.said.told[index]).to(self.device, torch.float32)

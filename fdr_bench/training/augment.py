@@ -99,7 +99,7 @@ def _blacken(images: Pixels, size: int) -> Pixels:
 def _crop(images: Pixels, size: int, place: NDArray[np.float64]) -> Pixels:
     free = np.array(images.shape[1:3]) - size + 1
     corner = (place * free).astype(np.intp)  # (N, 2), at most free - 1
-    rows = corner[:, :1] + np.arange(size)
-    columns = corner[:, 1:] + np.arange(size)
-    cut: Pixels = images[np.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]
+    cut: Pixels = np.empty((len(images), size, size, images.shape[3]), dtype=images.dtype)
+    for one, image, (top, left) in zip(cut, images, corner, strict=True):
+        one[:] = image[top : top + size, left : left + size]
     return cut
