@@ -60,7 +60,7 @@ class FatFormer(TorchDetector):
                 "fatformer",
                 view=CROP_128,
                 others=(SMALL_CLIP,),
-                note="one adapter; CLIP did not know the words of its prompts",
+                note="at chance: its training taught it nothing at this size; one adapter; CLIP did not know its prompts' words",
             ),
         },
     )

@@ -75,7 +75,12 @@ class SPAI(TorchDetector):
                     "below 224 px are mirrored. Time and memory grow with the image's area"
                 ),
             ),
-            **scenes_presets("spai", view=CROP_128, others=(PRE_TRAINED,), note="patches of 32 px"),
+            **scenes_presets(
+                "spai",
+                view=CROP_128,
+                others=(PRE_TRAINED,),
+                note="at chance: its training taught it nothing at this size; patches of 32 px",
+            ),
         },
     )
     built_by = "baselines._spai:build"

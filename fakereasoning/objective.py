@@ -48,6 +48,18 @@ class Objective(nn.Module):
         super().__init__()
         self.model, self.recipe, self.tokens = model, recipe, tokens
 
+    def train(self, mode: bool = True) -> Objective:
+        """Switch to training or evaluation; a stem's batch normalisation keeps the statistics that it has.
+
+        Batches hold records of about one length, and so mostly of one class: normalised by its own statistics such a
+        batch no longer shows which.
+        """
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
     def forward(self, batch: Batch) -> Losses:
         """Return the losses of a batch. The language loss is the mean over all learnt tokens of the batch.
 

@@ -276,6 +276,8 @@ def _write(result: Start, plan: Plan, facts: Mapping[str, Any], cards: Mapping[s
     result.codec.save(plan.out)
     told = _before(plan)
     for stage, card in cards.items():
+        if stage in told:
+            told[f"{stage}, first"] = told.pop(stage)
         told[stage] = {name: value for name, value in card.items() if name not in DROPPED}
     write_json(
         plan.out / CARD,

@@ -26,6 +26,8 @@ TAGS: tuple[str, ...] = tuple(tag for stage in STAGES for tag in (f"<{stage}>", 
 CONCLUSION_START = "<CONCLUSION> This image is"
 """What stands before the word that the verdict is read from; forced decoding appends it."""
 QUESTION = "Is this image real or fake? Explain."
+DIRECT_QUESTION = "Is this image real or fake?"
+"""Asks for the verdict alone."""
 
 # The system text and the user's mark, the image, a newline and the question, the assistant's mark.
 _AFTER_THE_IMAGE = (

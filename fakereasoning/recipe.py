@@ -52,6 +52,11 @@ class TuneRecipe:
     lora: Lora | None = None
     """Adapters in place of the language model's own weights; needs "language" among `trainable`."""
 
+    direct: float = 0.0
+    """Share of the labelled records that are also asked for their verdict alone, by a question of its own.
+
+    Behind its reasoning a verdict is known from the text, and teaches nothing about the image.
+    """
     questions: Questions = "own"
     """Of chains of thought: the codec's own question with each, or the one that the data record."""
     stages: tuple[StageName, ...] | None = None
@@ -122,6 +127,8 @@ class TuneRecipe:
             raise UsageError("a recipe with 'shift' whose towers are frozen; train one, or set shift to 0")
         if self.pack and self.cpm_weight:
             raise UsageError("a recipe with 'pack' and a verdict's loss; set cpm_weight to 0, or pack to false")
+        if not 0 <= self.direct <= 1:
+            raise UsageError(f"the recipe's direct is {self.direct}; expected a share from 0 to 1")
         if not 0 <= self.warmup <= 1 or not 0 <= self.held_out < 1:
             raise UsageError(
                 f"the recipe's warmup is {self.warmup} and held_out {self.held_out}; "

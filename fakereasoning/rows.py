@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -16,7 +16,7 @@ from fakereasoning.frozen import FrozenFeatures
 from fakereasoning.objective import Batch
 from fakereasoning.packing import SHARED, Packed, expanded_segments, pack
 from fakereasoning.pixels import TrainingImages, moved, normalised
-from fakereasoning.prompts import IGNORE, arrange_stages
+from fakereasoning.prompts import CONCLUSION_START, DIRECT_QUESTION, IGNORE, arrange_stages
 from fakereasoning.recipe import TuneRecipe
 from fakereasoning.records import Encoded, Record, collate, encode
 from fakereasoning.tokenizer import Codec
@@ -40,8 +40,9 @@ class Rows:
         # One of the tokens that the limit counts stands for the image's tokens.
         longest = min(recipe.max_length or config.max_length, config.max_length) - config.image_tokens + 1
         prompt = cache(codec.prompt)
-        for record in records:
-            row = encode(_shaped(record, recipe), codec, longest, prompt(record.question))
+        shaped = list(_with_direct(records, recipe))
+        for record in shaped:
+            row = encode(record, codec, longest, prompt(record.question))
             if all(label == IGNORE for label in row.labels):
                 continue
             place = number.setdefault(record.image.location, len(number))
@@ -53,10 +54,10 @@ class Rows:
             fake[place].append(record.label == "fake")
         if not about:
             raise DataError(
-                f"of {len(records)} records none has anything to learn: expected answers that begin within the first "
+                f"of {len(shaped)} records none has anything to learn: expected answers that begin within the first "
                 f"{longest} tokens"
             )
-        self.left_out = len(records) - sum(map(len, about))
+        self.left_out = len(shaped) - sum(map(len, about))
         packed = [pack(rows, longest) if recipe.pack else [_alone(row) for row in rows] for rows in about]
         self.rows = [row for rows in packed for row in rows]
         self.images = np.repeat(np.arange(len(about)), [len(rows) for rows in packed])  # (N,)
@@ -112,6 +113,18 @@ class Rows:
 
 def _alone(row: Encoded) -> Packed:
     return Packed(row.input_ids, row.labels, [SHARED] * len(row.input_ids))
+
+
+def _with_direct(records: Sequence[Record], recipe: TuneRecipe) -> Iterator[Record]:
+    """Yield each record as the recipe shapes it, and evenly, for the share `direct`, its verdict asked alone."""
+    asked = 0.0
+    for record in records:
+        yield _shaped(record, recipe)
+        asked += recipe.direct if record.label else 0.0
+        if asked >= 1:
+            asked -= 1
+            answer = f"{CONCLUSION_START} {record.label}. </CONCLUSION>"
+            yield replace(record, id=f"{record.id}#direct", question=DIRECT_QUESTION, answer=answer)
 
 
 def _shaped(record: Record, recipe: TuneRecipe) -> Record:

@@ -18,7 +18,7 @@ from fakereasoning.recipe import PARTS, TuneRecipe
 from fakereasoning.records import Record
 from fakereasoning.rows import Rows
 from fakereasoning.tokenizer import ByteLevelCodec
-from fdr_bench.errors import DataError
+from fdr_bench.errors import DataError, UsageError
 from tests.fakereasoning import small
 
 ALL = TuneRecipe(trainable=PARTS, batch=4)
@@ -181,3 +181,33 @@ def test_images_move_by_whole_pixels_where_the_recipe_says_so_and_never_without_
         assert any(torch.equal(moved[number], wide[number, :, y : y + 32, x : x + 32]) for y, x in places)
     plain, _ = rows_and_images(records, codec)
     assert torch.equal(plain.batch(index, images, None, like=LIKE, random=np.random.default_rng(0)).pixels, still)
+
+
+# ---------------------------------------------------------------- the verdict alone
+
+
+def test_of_a_share_of_the_records_the_verdict_is_asked_alone(records, codec):
+    whole, _ = rows_and_images(records, codec)
+    rows, _ = rows_and_images(records, codec, replace(ALL, direct=0.5))
+    added = [row for row in rows.rows if row not in whole.rows]
+    assert len(rows) == len(whole) + sum(record.label is not None for record in records) // 2
+    learnt = {codec.decode([token for token in row.labels if token != IGNORE]).strip() for row in added}
+    assert learnt == {"This image is real.", "This image is fake."}
+    assert rows.left_out == 0
+
+
+def test_a_share_above_one_is_refused():
+    with pytest.raises(UsageError, match="direct is 1.5"):
+        replace(ALL, direct=1.5)
+
+
+def test_batch_normalisation_keeps_its_statistics_while_its_weights_learn(codec):
+    model = small.model(codec.vocabulary)
+    model.clip.embeddings.patch_embedding = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.Conv2d(3, 8, 8, 8))
+    norm = model.clip.embeddings.patch_embedding[0]
+    model.set_trainable(PARTS)
+    objective = Objective(model, ALL, codec.cpm).train()
+    norm(torch.rand(4, 3, 8, 8) + 5)
+    assert objective.training and model.clip.training
+    assert torch.equal(norm.running_mean, torch.zeros(3))
+    assert norm.weight.requires_grad
