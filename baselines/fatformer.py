@@ -60,7 +60,7 @@ class FatFormer(TorchDetector):
                 "fatformer",
                 view=CROP_128,
                 others=(SMALL_CLIP,),
-                note="at chance: its training taught it nothing at this size; one adapter; CLIP did not know its prompts' words",
+                note="at chance: its training taught it nothing at this size; one adapter",
             ),
         },
     )

@@ -197,7 +197,7 @@ def test_of_a_share_of_the_records_the_verdict_is_asked_alone(records, codec):
 
 
 def test_a_share_above_one_is_refused():
-    with pytest.raises(UsageError, match="direct is 1.5"):
+    with pytest.raises(UsageError, match=r"direct is 1\.5"):
         replace(ALL, direct=1.5)
 
 
