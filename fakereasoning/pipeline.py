@@ -60,7 +60,7 @@ class Plan:
     data: str
     out: Path
     recipe: str = "nano"
-    """Of `fakereasoning/recipes`, or the path of a .json file."""
+    """Of `fakereasoning/recipes`, or a file."""
     size: str | None = None
     """In place of the recipe's."""
     vision: Vision | None = None
@@ -276,8 +276,7 @@ def _write(result: Start, plan: Plan, facts: Mapping[str, Any], cards: Mapping[s
     result.codec.save(plan.out)
     told = _before(plan)
     for stage, card in cards.items():
-        if stage in told:
-            told[f"{stage}, first"] = told.pop(stage)
+        told |= {f"{stage}, first": told.pop(stage)} if stage in told else {}
         told[stage] = {name: value for name, value in card.items() if name not in DROPPED}
     write_json(
         plan.out / CARD,
@@ -297,5 +296,5 @@ def _write(result: Start, plan: Plan, facts: Mapping[str, Any], cards: Mapping[s
 
 def _before(plan: Plan) -> dict[str, Any]:
     """Return what the card of the folder that the training starts with tells of its stages; empty where it has none."""
-    stages = read_json(plan.start / CARD).get("stages") if plan.start and (plan.start / CARD).is_file() else None
-    return stages if isinstance(stages, dict) else {}
+    card = read_json(plan.start / CARD) if plan.start and (plan.start / CARD).is_file() else {}
+    return dict(card.get("stages", {}))

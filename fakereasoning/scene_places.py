@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fakereasoning.places import Place, Shown
-from fakereasoning.scene_questions import Drawn, View, middle, of_each_scene
+from fakereasoning.scene_questions import middle
+from fakereasoning.scene_views import Drawn, View, of_each_scene
 from fdr_bench.data.scenes.language import sun_side
 from fdr_bench.data.scenes.phrases import NOUNS
 from fdr_bench.data.scenes.scene import Scene, Solid

@@ -7,30 +7,23 @@ seed and split.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
 from fakereasoning.records import Record
+from fakereasoning.scene_views import Drawn, View, of_each_scene
 from fdr_bench.data import open_dataset
-from fdr_bench.data.scenes import parse, scenes_folder
 from fdr_bench.data.scenes.language import expand, noun_phrase, sun_side
 from fdr_bench.data.scenes.phrases import NOUNS
-from fdr_bench.data.scenes.scene import COLOURS, DRAWING, SHAPES, Scene, Solid, pick, random_scene, stream
-from fdr_bench.errors import UsageError
-from fdr_bench.processes import in_processes
-from fdr_bench.types import Dataset, Sample
+from fdr_bench.data.scenes.scene import COLOURS, DRAWING, SHAPES, Scene, Solid, pick, stream
+from fdr_bench.types import Dataset
 
 Random = np.random.Generator
-Told = TypeVar("Told")
 NUMBERS = ("no", "one", "two", "three", "four")
-CHUNK, SERIAL = 256, 4096
-"""Scenes that a process gets at a time, and up to how many are read in this one."""
 CAPTION_QUESTIONS = ("Describe the picture.", "What does the image show?", "Give a caption.")
 
 
@@ -39,23 +32,6 @@ class Exchange(NamedTuple):
 
     question: str
     answer: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """A scene and which of its solids, by number, are as the scene graph has them."""
-
-    scene: Scene
-    intact: tuple[int, ...]
-
-    @property
-    def whole(self) -> bool:
-        """Whether no solid was touched."""
-        return len(self.intact) == len(self.scene.solids)
-
-    def any_solid(self, random: Random) -> Solid | None:
-        """Return one of the intact solids; None where there is none."""
-        return self.scene.solids[pick(random, self.intact)] if self.intact else None
 
 
 def scene_questions(source: Dataset | str, *, questions: int = 4, captions: int = 1) -> list[Record]:
@@ -83,45 +59,6 @@ def _exchanges(drawn: Drawn, *, questions: int, captions: int) -> list[Exchange]
     random = stream("questions", DRAWING, drawn.seed, drawn.split, drawn.id)
     pairs = [Exchange(pick(random, CAPTION_QUESTIONS), drawn.caption) for _ in range(captions)]
     return [*pairs, *ask(drawn.view(), random, questions)]
-
-
-class Drawn(NamedTuple):
-    """What the scene of a sample is drawn from again."""
-
-    id: str
-    caption: str
-    seed: int
-    split: str
-    facts: Sequence[Mapping[str, object]]
-
-    def view(self) -> View:
-        """Draw it."""
-        return view_of(self.id, seed=self.seed, split=self.split, facts=self.facts)
-
-
-def of_each_scene(dataset: Dataset, told: Callable[[Drawn], Told]) -> Iterator[tuple[Sample, Told]]:
-    """Yield each sample of a set of FDR-Scenes with what `told` makes of its scene, over all cores.
-
-    Raises `UsageError` for another dataset.
-    """
-    kind, _, rest = dataset.spec.partition(":")
-    if kind != "scenes":
-        raise UsageError(f"'{dataset.spec}' has no scene graphs: expected FDR-Scenes, such as scenes:train?n=6000")
-    wanted = parse(rest)
-    facts = json.loads((scenes_folder(wanted) / "facts.json").read_text(encoding="utf-8"))
-    drawn = [
-        Drawn(sample.id, sample.caption or "", wanted.seed, wanted.split, facts.get(sample.id, ()))
-        for sample in dataset.samples
-    ]
-    return zip(dataset.samples, in_processes(told, drawn, chunk=CHUNK, serial=SERIAL), strict=True)
-
-
-def view_of(sample_id: str, *, seed: int, split: str, facts: Sequence[Mapping[str, object]]) -> View:
-    """Draw the scene of a sample again, as "camera/0_real/00012.jpg" names it; `facts` are its violations."""
-    source, _, file = sample_id.split("/")
-    scene = random_scene(stream("scene", DRAWING, seed, split, source, int(file.split(".")[0])))
-    touched = {fact[role] for fact in facts for role in ("solid", "other")}
-    return View(scene=scene, intact=tuple(i for i in range(len(scene.solids)) if i not in touched))
 
 
 def ask(view: View, random: Random, count: int) -> list[Exchange]:

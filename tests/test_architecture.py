@@ -21,7 +21,7 @@ _DETECTORS = ("types", "errors", "images", "weights", "weights_card", "training"
 ALLOWED_FROM_THE_HARNESS = {
     # What a detector may use: the public names, and what it shares with the trainer.
     "baselines": {"", *_DETECTORS, "families", "journal", "prompts", "served"},
-    "fakereasoning": {"", *_DETECTORS, "metrics", "verdicts"},
+    "fakereasoning": {"", *_DETECTORS, "metrics", "processes", "verdicts"},
     "leaderboards": {"", "types", "errors", "store", "ranking"},  # ranks need the answers: a board may be of many runs
 }
 # Programs beside the detectors, run as python -m …: they read datasets, write folders and talk, as the trainer does.
@@ -29,7 +29,10 @@ ALLOWED_FOR_PROGRAMS = {"data", "store", "terminal", "explanation"}
 PROGRAMS = (
     "baselines.train_",
     *(f"fakereasoning.{name}" for name in ("__main__", "ablations", "examples", "pipeline", "records", "statements")),
-    *(f"fakereasoning.{name}" for name in ("adapters", "frozen", "resuming", "scene_places", "scene_questions")),
+    *(
+        f"fakereasoning.{name}"
+        for name in ("adapters", "frozen", "resuming", "scene_places", "scene_questions", "scene_views")
+    ),
     *(f"fakereasoning.{name}" for name in ("stage1", "training", "vision_loop", "vision_stage")),
     *(f"fakereasoning.{name}" for name in ("words", "words_loop", "words_stage")),
 )

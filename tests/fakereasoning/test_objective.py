@@ -192,7 +192,7 @@ def test_of_a_share_of_the_records_the_verdict_is_asked_alone(records, codec):
     added = [row for row in rows.rows if row not in whole.rows]
     assert len(rows) == len(whole) + sum(record.label is not None for record in records) // 2
     learnt = {codec.decode([token for token in row.labels if token != IGNORE]).strip() for row in added}
-    assert learnt == {"This image is real.", "This image is fake."}
+    assert learnt == {f"<CONCLUSION> This image is {label}. </CONCLUSION>" for label in ("real", "fake")}
     assert rows.left_out == 0
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from fakereasoning.scene_places import behind, places_of
-from fakereasoning.scene_questions import KINDS, View, across, ask, scene_questions, view_of
+from fakereasoning.scene_questions import KINDS, across, ask, scene_questions
+from fakereasoning.scene_views import View, view_of
 from fdr_bench.data import open_dataset
 from fdr_bench.data.scenes.language import caption
 from fdr_bench.data.scenes.phrases import NOUNS
