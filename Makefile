@@ -56,12 +56,16 @@ train-fakereasoning: install
 	mkdir -p fakereasoning/weights/scenes
 	cd weights/fakereasoning && cp card.json config.json tokenizer.json calibration.json model.safetensors ../../fakereasoning/weights/scenes/
 
-# What is shipped: words, base and FACL on a GPU, in six minutes of an H200; then tuning on two cores.
+# Words, base and FACL on a GPU, in six minutes of an H200; then tuning on two cores. docs/fakereasoning.md has what was run for
+# the shipped weights.
 FR_GPU = $(BIN)/python -m fakereasoning train --recipe nano-gpu --data 'scenes:train?n=30000' --device cuda --threads 6
 train-fakereasoning-gpu: install
 	$(FR_GPU) --stages words,base --max-minutes words=1.1,base=2.12 --out weights/base
 	$(FR_GPU) --start weights/base --stages facl --max-minutes facl=2.45 --out weights/facl
 	$(BIN)/python -m fakereasoning train --start weights/facl --stages tune --data 'scenes:train?n=30000' --validation scenes:val --threads 2 --max-minutes tune=34 --out weights/fakereasoning
+	mkdir -p fakereasoning/weights/scenes fakereasoning/weights/base
+	cd weights/base && cp card.json config.json tokenizer.json model.safetensors ../../fakereasoning/weights/base/
+	cd weights/fakereasoning && cp card.json config.json tokenizer.json calibration.json model.safetensors ../../fakereasoning/weights/scenes/
 
 clean:
 	rm -rf $(VENV) runs
