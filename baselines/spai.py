@@ -37,7 +37,7 @@ SIZES: Mapping[str, Mapping[str, object]] = {
         "projected": 64,
         "queries": 4,
         "query_width": 32,
-        "dropout": 0.1,
+        "dropout": 0.0,
     },
 }
 
@@ -99,8 +99,8 @@ class SPAI(TorchDetector):
             return Recipe(view=WHOLE, crop=448, lr=5e-4, batch=72, **rest)
         # Fingerprints in FDR-Scenes are faint already: blur and JPEG on top leave little to learn from.
         save = ("mfvit.features_processor.*", "to_*", "patch_aggregator", "norm.*", "cls_head.*")
-        rest |= {"save": save, "storage": "float16", "clip": 1.0}
-        return Recipe(view=CROP_128, crop=64, epochs=5, batch=32, lr=2e-3, **rest)
+        rest |= {"save": save, "storage": "float16"}
+        return Recipe(view=CROP_128, crop=64, epochs=12, batch=32, lr=4e-4, **rest)
 
     def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
         """Return the paper's network with the authors' spai.pth, which is the role "weights"."""

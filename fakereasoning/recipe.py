@@ -57,6 +57,13 @@ class TuneRecipe:
 
     Behind its reasoning a verdict is known from the text, and teaches nothing about the image.
     """
+    contrary: float = 0.0
+    """Share of the labelled records whose verdict is also learnt behind the words that belong to an image of the other
+    class; of these words nothing is learnt.
+
+    So the verdict is read off the image, whatever has been said before it, and its probability tells one image from
+    another even where their texts agree.
+    """
     questions: Questions = "own"
     """Of chains of thought: the codec's own question with each, or the one that the data record."""
     stages: tuple[StageName, ...] | None = None
@@ -127,8 +134,9 @@ class TuneRecipe:
             raise UsageError("a recipe with 'shift' whose towers are frozen; train one, or set shift to 0")
         if self.pack and self.cpm_weight:
             raise UsageError("a recipe with 'pack' and a verdict's loss; set cpm_weight to 0, or pack to false")
-        if not 0 <= self.direct <= 1:
-            raise UsageError(f"the recipe's direct is {self.direct}; expected a share from 0 to 1")
+        for name in ("direct", "contrary"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"the recipe's {name} is {getattr(self, name)}; expected a share from 0 to 1")
         if not 0 <= self.warmup <= 1 or not 0 <= self.held_out < 1:
             raise UsageError(
                 f"the recipe's warmup is {self.warmup} and held_out {self.held_out}; "

@@ -40,9 +40,10 @@ class Rows:
         # One of the tokens that the limit counts stands for the image's tokens.
         longest = min(recipe.max_length or config.max_length, config.max_length) - config.image_tokens + 1
         prompt = cache(codec.prompt)
-        shaped = list(_with_direct(records, recipe))
-        for record in shaped:
+        shaped = list(_asked(records, recipe))
+        for record, verdict_alone in shaped:
             row = encode(record, codec, longest, prompt(record.question))
+            row = _verdict_alone(row, codec) if verdict_alone else row
             if all(label == IGNORE for label in row.labels):
                 continue
             place = number.setdefault(record.image.location, len(number))
@@ -115,16 +116,35 @@ def _alone(row: Encoded) -> Packed:
     return Packed(row.input_ids, row.labels, [SHARED] * len(row.input_ids))
 
 
-def _with_direct(records: Sequence[Record], recipe: TuneRecipe) -> Iterator[Record]:
-    """Yield each record as the recipe shapes it, and evenly, for the share `direct`, its verdict asked alone."""
-    asked = 0.0
+def _asked(records: Sequence[Record], recipe: TuneRecipe) -> Iterator[tuple[Record, bool]]:
+    """Yield each record as the recipe shapes it, and evenly, for its shares, asked in other ways; True where of the
+    answer the verdict alone is learnt.
+    """
+    of_class = {label: [record for record in records if record.label == label] for label in ("real", "fake")}
+    direct, contrary, seen = 0.0, 0.0, {"real": 0, "fake": 0}
     for record in records:
-        yield _shaped(record, recipe)
-        asked += recipe.direct if record.label else 0.0
-        if asked >= 1:
-            asked -= 1
-            answer = f"{CONCLUSION_START} {record.label}. </CONCLUSION>"
-            yield replace(record, id=f"{record.id}#direct", question=DIRECT_QUESTION, answer=answer)
+        shaped = _shaped(record, recipe)
+        yield shaped, False
+        if record.label is None:
+            continue
+        direct, contrary = direct + recipe.direct, contrary + recipe.contrary
+        seen[record.label] += 1
+        conclusion = f"{CONCLUSION_START} {record.label}. </CONCLUSION>"
+        if direct >= 1:
+            direct -= 1
+            yield replace(record, id=f"{record.id}#direct", question=DIRECT_QUESTION, answer=conclusion), False
+        others = of_class["real" if record.label == "fake" else "fake"]
+        if contrary >= 1 and others:
+            contrary -= 1
+            said = _shaped(others[seen[record.label] % len(others)], recipe).answer.partition(CONCLUSION_START)[0]
+            yield replace(record, id=f"{record.id}#contrary", answer=said + conclusion), True
+
+
+def _verdict_alone(row: Encoded, codec: Codec) -> Encoded:
+    """Return the row with labels from the words before the verdict on; with none where it is cut before the verdict."""
+    at = codec.cpm.position(row.labels)
+    start = len(row.labels) if at is None else at - len(codec.cpm.pattern)
+    return row._replace(labels=[IGNORE] * start + row.labels[start:])
 
 
 def _shaped(record: Record, recipe: TuneRecipe) -> Record:

@@ -13,7 +13,7 @@ from fakereasoning.frozen import frozen_features
 from fakereasoning.objective import Objective
 from fakereasoning.optimisation import recompute_blocks
 from fakereasoning.pixels import TrainingImages
-from fakereasoning.prompts import IGNORE
+from fakereasoning.prompts import IGNORE, IMAGE_TOKEN
 from fakereasoning.recipe import PARTS, TuneRecipe
 from fakereasoning.records import Record
 from fakereasoning.rows import Rows
@@ -196,9 +196,40 @@ def test_of_a_share_of_the_records_the_verdict_is_asked_alone(records, codec):
     assert rows.left_out == 0
 
 
-def test_a_share_above_one_is_refused():
-    with pytest.raises(UsageError, match=r"direct is 1\.5"):
-        replace(ALL, direct=1.5)
+def test_of_a_share_of_the_records_the_verdict_is_learnt_behind_the_words_of_the_other_class(records, codec):
+    whole, _ = rows_and_images(records, codec)
+    rows, _ = rows_and_images(records, codec, replace(ALL, contrary=0.5))
+    labelled = [record for record in records if record.label is not None]
+    added = [number for number, row in enumerate(rows.rows) if row not in whole.rows]
+    assert len(rows) == len(whole) + len(added) and len(added) == len(labelled) // 2
+    said = {record.answer.partition("<CONCLUSION>")[0]: record.label for record in labelled}
+    of_image = {record.image.location: record.label for record in labelled}
+    for number in added:
+        row = rows.rows[number]
+        answer = codec.decode(row.input_ids[row.input_ids.index(IMAGE_TOKEN) + 1 :])
+        words = next(text for text in said if text in answer)
+        verdict = of_image[rows.files[rows.images[number]].location]
+        assert said[words] != verdict == ("fake" if rows.fake[number] else "real")
+        learnt = codec.decode([token for token in row.labels if token != IGNORE]).strip()
+        assert learnt == f"<CONCLUSION> This image is {verdict}. </CONCLUSION>"
+
+
+def test_the_verdicts_behind_other_words_give_a_gradient_to_the_image(records, codec):
+    rows, images = rows_and_images(records, codec, replace(ALL, contrary=1.0))
+    model = small.model(codec.vocabulary)
+    model.set_trainable(PARTS)
+    added = [number for number, row in enumerate(rows.rows) if sum(label != IGNORE for label in row.labels) < 20]
+    batch = rows.batch(np.array(added), images, None, like=LIKE)
+    losses = Objective(model, replace(ALL, cpm_weight=1.0), codec.cpm).train()(batch)
+    losses.total.backward()
+    assert losses.cpm > 0
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.dino_projector.parameters() if parameter.ndim > 1)
+
+
+@pytest.mark.parametrize("name", ["direct", "contrary"])
+def test_a_share_above_one_is_refused(name):
+    with pytest.raises(UsageError, match=rf"{name} is 1\.5"):
+        replace(ALL, **{name: 1.5})
 
 
 def test_batch_normalisation_keeps_its_statistics_while_its_weights_learn(codec):
