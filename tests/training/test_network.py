@@ -197,6 +197,5 @@ def test_a_network_may_begin_with_what_the_training_images_are_like_and_does_so_
     assert seen[0].shape == (again["trained_on"]["n_real"] + again["trained_on"]["n_fake"], 3, 8, 8)
     trained(Tiny, tmp_path / "plain", epochs=1, lr=1e-9)
     begun, plain = (load_file(tmp_path / name / "model.safetensors") for name in ("once", "plain"))
-    differ = [name for name in plain if not torch.allclose(begun[name], plain[name], atol=1e-6)]
-    assert differ == [next(name for name, _ in Tiny(4).named_parameters())]
-    assert begun[differ[0]].abs().max() < 1e-6
+    assert begun["conv.weight"].abs().max() < 1e-6 < plain["conv.weight"].abs().max()
+    assert torch.allclose(begun["conv.bias"], plain["conv.bias"], atol=1e-6)
