@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FEATURES_AT_ONCE = 128
 """Images in one pass of a network's frozen part."""
-FIRST_IMAGES = 128
+FIRST_IMAGES = 512
 """Images that a network's initialisation may see."""
 
 
@@ -119,9 +119,9 @@ def begin(network: nn.Module, recipe: Recipe, training: ImageSet, seed: int) -> 
 
     if not isinstance(network, BeginsWithImages):
         return
-    chosen = np.random.default_rng(seed).permutation(len(training.pixels))[:FIRST_IMAGES]
+    chosen = np.random.default_rng(seed).permutation(len(training.fake))[:FIRST_IMAGES]
     still = replace(recipe, flip=0.0, blur_probability=0.0, jpeg_probability=0.0, tile=None, pad=0)
-    pixels = augment([training.pixels[i] for i in chosen], still, np.random.default_rng(seed))
+    pixels = augment(training.take(chosen), still, np.random.default_rng(seed))
     network.begin(normalised(pixels, recipe.view, torch.device("cpu")))
 
 
