@@ -13,7 +13,6 @@ from transformers import CLIPModel
 
 from baselines._clip import VIT_L_14, load_small_clip
 from baselines._clip_pair import TEXT_L_14, clip_pair, encode_embeddings, opposite_words
-from baselines._whitening import whiten
 from baselines._words import END, START, Words
 from fdr_bench.weights import packaged_path
 
@@ -172,18 +171,6 @@ class FatFormerNet(nn.Module):
         similarity = cosine(tokens[:, :1], texts, dim=-1) + cosine(patches, texts, dim=-1)
         logits: Tensor = self.clip.logit_scale.exp() * similarity
         return logits
-
-    @torch.no_grad()
-    def begin(self, x: Tensor) -> None:
-        """Whiten what the adapters' bottlenecks see of the class token of images (B, 3, side, side)."""
-        for layer in self.clip.vision_model.encoder.layers:
-            if isinstance(layer, AdaptedLayer):
-                seen: list[Tensor] = []
-                adapter = layer.forgery_aware_adapter
-                hook = adapter.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0][:, 0]))
-                self.image_features(x)
-                hook.remove()
-                whiten(adapter.first_conv_layer, seen[0])
 
     def image_features(self, x: Tensor) -> Tensor:
         """Map images to the projected features of the class token and the patches, (B, 1 + patches, width)."""

@@ -15,16 +15,15 @@ SMALLEST = 1e-4
 
 
 @torch.no_grad()
-def whiten(layer: nn.Linear | nn.Conv1d, inputs: Tensor) -> None:
+def whiten(layer: nn.Linear, inputs: Tensor) -> None:
     """Set weight and bias so that inputs (..., D) of this distribution give outputs of mean 0 and covariance 1.
 
     The outputs are random orthogonal mixtures of the whitened inputs (rows of the weight cannot all be orthogonal where
-    there are more outputs than inputs: then its columns are). A convolution has to be of one place.
+    there are more outputs than inputs: then its columns are).
     """
     rows = inputs.flatten(0, -2).double()
     variances, directions = torch.linalg.eigh(torch.cov(rows.T))
     scales = variances.clamp_min(SMALLEST * float(variances.max())).rsqrt()
-    mixed = nn.init.orthogonal_(torch.empty_like(layer.weight.flatten(1))).double()
-    weight = mixed @ (directions * scales) @ directions.T
-    layer.weight.copy_(weight.view_as(layer.weight))
+    weight = nn.init.orthogonal_(torch.empty_like(layer.weight)).double() @ (directions * scales) @ directions.T
+    layer.weight.copy_(weight)
     layer.bias.copy_(-weight @ rows.mean(dim=0))

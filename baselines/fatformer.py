@@ -24,7 +24,7 @@ CROP_128 = View(steps=(CenterCrop(128),), **IMAGENET)
 SIZES: Mapping[str, Mapping[str, object]] = {
     "official": {},
     # One adapter, in the only block of the small CLIP that has learnt anything.
-    "scenes": {"clip": SMALL_CLIP.packaged, "adapters": 1, "bottleneck": 192, "expansion": 0.5},
+    "scenes": {"clip": SMALL_CLIP.packaged, "adapters": 1, "bottleneck": 32, "expansion": 0.5},
 }
 
 OFFICIAL = Weights(
@@ -79,9 +79,9 @@ class FatFormer(TorchDetector):
                 f"{cls.card.name} cannot be trained at its official size here: the authors' training code is not "
                 "released; use --size scenes"
             )
-        rest: dict[str, Any] = {"batch": 32, "epochs": 8, "flip": 0.0, "warmup": 0.05, "storage": "float16"}
+        rest: dict[str, Any] = {"batch": 32, "epochs": 4, "clip": 1.0, "storage": "float16"}
         save = ("*forgery_aware_adapter*", "context*", "interactor*")
-        return Recipe(view=CROP_128, crop=128, lr=3e-3, save=save, **rest)
+        return Recipe(view=CROP_128, crop=128, lr=2e-3, save=save, **rest)
 
     def load_files(self, weights: Mapping[str, Path]) -> nn.Module:
         """Return the paper's network with the authors' checkpoint, which is the role "weights"."""

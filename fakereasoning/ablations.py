@@ -65,12 +65,7 @@ VARIANTS: Mapping[str, Variant] = {
     "no-cot": Variant(
         title="without chain of thought: reasoning and conclusion alone", tune={"stages": ["REASONING", "CONCLUSION"]}
     ),
-    "clip": Variant(
-        title="CLIP alone",
-        vision="clip",
-        # Without DINO it is CLIP that has to see what is wrong, and so to learn; gently, as in FACL.
-        tune={"trainable": ["clip", "projectors", "language"], "rates": {"clip": 3e-4}},
-    ),
+    "clip": Variant(title="CLIP alone", vision="clip"),
     "interleave": Variant(title="CLIP and DINO, interleaved", fusion="interleave"),
     "cross-attention": Variant(title="fused by cross-attention without the bias", fusion="cross-attention"),
 }

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FEATURES_AT_ONCE = 128
 """Images in one pass of a network's frozen part."""
-FIRST_IMAGES = 512
+FIRST_IMAGES = 128
 """Images that a network's initialisation may see."""
 
 

@@ -29,7 +29,7 @@ from tests.speed.texts import measure as measure_texts
 def main() -> None:
     """Print every ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=600, help="images of FDR-Scenes to run on")
+    parser.add_argument("--images", type=int, default=200, help="images of FDR-Scenes to run on")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds; medians are printed")
     parser.add_argument("--predictions", type=int, default=1_000_000, help="predictions to score")
     parser.add_argument(
