@@ -19,7 +19,6 @@ from torch.nn import functional
 from baselines._beit import ViT
 from baselines._checkpoints import build_from, find_state, load_strictly, read_checkpoint
 from baselines._torch import IMAGENET
-from baselines._whitening import whiten
 from fdr_bench.errors import WeightsError
 from fdr_bench.weights import packaged_path
 from fdr_bench.weights_card import read_card
@@ -71,16 +70,6 @@ class SPAINet(nn.Module):
         features = torch.cat([self.mfvit(some) for some in each]).unflatten(0, patches.shape[:2])
         logit: Tensor = self.cls_head(self.norm(self.attend(features)))
         return logit.squeeze(1)
-
-    @torch.no_grad()
-    def begin(self, x: Tensor) -> None:
-        """Whiten what the projectors see of images (B, 3, H, W), in a training around a ViT that stays as it is."""
-        projectors = self.mfvit.features_processor.get_submodule("patch_projector.projectors").children()
-        patches = cut(x, self.side, self.fewest).flatten(0, 1)
-        versions = normalise(torch.cat([patches, *divide(patches, self.mfvit.frequencies_mask)]))
-        for tokens, projector in zip(self.mfvit.vit.layers(versions), projectors, strict=True):
-            assert isinstance(projector, Projector)
-            whiten(projector.first, projector.norm1(tokens))
 
     def attend(self, features: Tensor) -> Tensor:
         """Return the learned queries' summary (B, F) of the features of all patches (B, P, F)."""
@@ -168,13 +157,6 @@ class Projector(nn.Module):
             nn.GELU() if activated else nn.Identity(),
         )
         self.norm2 = nn.LayerNorm(outputs)
-
-    @property
-    def first(self) -> nn.Linear:
-        """The layer that sees the inputs."""
-        layer = self.projector[1]
-        assert isinstance(layer, nn.Linear)
-        return layer
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., inputs) to (..., outputs)."""

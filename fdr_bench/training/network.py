@@ -1,5 +1,4 @@
-"""What a network may offer the trainer beyond one logit an image: two logits, inputs beside the pixels, its own loss,
-an initialisation by images.
+"""What a network may offer the trainer beyond one logit an image: two logits, inputs beside the pixels, its own loss.
 
 Each is a method that a network has or lacks. Without any of them a network maps pixels to logits, and the loss is the
 recipe's cross-entropy.
@@ -8,12 +7,10 @@ recipe's cross-entropy.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
-from fdr_bench.training.augment import augment
 from fdr_bench.training.pixels import ImageSet, normalised
 from fdr_bench.training.recipe import Recipe
 from fdr_bench.types import Sample
@@ -24,8 +21,6 @@ if TYPE_CHECKING:
 
 FEATURES_AT_ONCE = 128
 """Images in one pass of a network's frozen part."""
-FIRST_IMAGES = 128
-"""Images that a network's initialisation may see."""
 
 
 @runtime_checkable
@@ -56,14 +51,6 @@ class FrozenPart(Protocol):
 
     def frozen_features(self, x: Tensor) -> Tensor:
         """Return features (B, D) of images (B, 3, H, W): `forward` and `training_loss` make the same of both."""
-
-
-@runtime_checkable
-class BeginsWithImages(Protocol):
-    """A network whose initialisation depends on what it will be trained on."""
-
-    def begin(self, x: Tensor) -> None:
-        """Set initial weights by training images x (B, 3, H, W), normalised; called once, before the first step."""
 
 
 Classify = Callable[["Tensor"], "Tensor"]
@@ -108,21 +95,6 @@ def features_ahead(
     found = frozen_features(network, recipe, training, device)
     known = None if found is None else frozen_features(network, recipe, held, device, mirrored=False)
     return found, None if known is None else known[:, 0]
-
-
-def begin(network: nn.Module, recipe: Recipe, training: ImageSet, seed: int) -> None:
-    """Let a network that `BeginsWithImages` set its initial weights by some of the training images, chosen by `seed`.
-
-    They are cropped as in training, and not varied otherwise.
-    """
-    import torch
-
-    if not isinstance(network, BeginsWithImages):
-        return
-    chosen = np.random.default_rng(seed).permutation(len(training.fake))[:FIRST_IMAGES]
-    still = replace(recipe, flip=0.0, blur_probability=0.0, jpeg_probability=0.0, tile=None, pad=0)
-    pixels = augment(training.take(chosen), still, np.random.default_rng(seed))
-    network.begin(normalised(pixels, recipe.view, torch.device("cpu")))
 
 
 def fake_logit(output: Tensor) -> Tensor:

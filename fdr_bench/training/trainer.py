@@ -22,7 +22,6 @@ from fdr_bench.errors import DataError, RunError, UsageError, nearest
 from fdr_bench.store import Lock, read_json, write_json
 from fdr_bench.training import checkpoint
 from fdr_bench.training.loop import Loop, processor_seconds
-from fdr_bench.training.network import begin
 from fdr_bench.training.pixels import Geometry, ImageSet, load
 from fdr_bench.training.progress import TrainingProgress
 from fdr_bench.training.recipe import Recipe, Trainable
@@ -114,7 +113,6 @@ def train(
         training, held, left_out = _images(job, threads, max_failures, progress)
         seconds = None if max_minutes is None else max_minutes * 60
         network = _network(job)
-        begin(network, recipe, training, seed)
         loop = Loop(network, recipe, training, held, seed=seed, device=device, seconds=seconds)
         # Decoding and building count as part of the training.
         loop.before, loop.cpu_before = time.monotonic() - started, processor_seconds() - cpu_started

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from baselines import _spai
 from baselines._beit import Attention
 from baselines._spai import SPAINet, cut, divide, frequency_mask
-from baselines._whitening import whiten
 from baselines.spai import SPAI, WHOLE
 from fdr_bench.images import apply_view
 from fdr_bench.types import Reflect, View
@@ -248,34 +247,3 @@ def test_sizes_keep_to_their_limits() -> None:
     assert parameters(SPAI.network(**SPAI.sizes()["scenes"])) <= 1_000_000
     with pytest.raises(ValueError, match="8 px cannot be cut into tokens of 3 px"):
         SPAINet(**TINY | {"patch": 3})
-
-
-# ---------------------------------------------------------------- the beginning of a training
-
-
-def test_a_training_begins_with_projectors_that_hear_every_direction_of_the_tokens_alike() -> None:
-    network = tiny(projected=8)
-    x = torch.rand((40, 3, 16, 16), generator=torch.Generator().manual_seed(1))
-    network.begin(x)
-    patches = cut(x, 8, 4).flatten(0, 1)
-    versions = _spai.normalise(torch.cat([patches, *divide(patches, network.mfvit.frequencies_mask)]))
-    projectors = network.mfvit.features_processor.get_submodule("patch_projector.projectors").children()
-    with torch.no_grad():
-        for tokens, projector in zip(network.mfvit.vit.layers(versions), projectors, strict=True):
-            heard = projector.first(projector.norm1(tokens)).flatten(0, -2)
-            assert heard.mean(dim=0).abs().max() < 1e-3
-            # Layer norm leaves no variance along the ones: that direction alone has none here either.
-            variances = torch.linalg.eigvalsh(torch.cov(heard.T))
-            assert variances[0] < 1.01 and variances[1:].tolist() == pytest.approx([1.0] * 7, abs=0.02)
-
-
-@pytest.mark.parametrize("outputs", [3, 5, 9])
-def test_whitened_outputs_have_covariance_one_whatever_the_inputs_scales(outputs: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn((200, 4, 5), generator=generator) * torch.tensor([30.0, 1.0, 3.0, 2.0, 1.0]) + 7
-    layer = nn.Linear(5, outputs)
-    whiten(layer, inputs)
-    with torch.no_grad():
-        variances = torch.linalg.eigvalsh(torch.cov(layer(inputs).flatten(0, -2).T))
-    expected = [0.0] * max(0, outputs - 5) + [1.0] * min(outputs, 5)
-    assert variances.tolist() == pytest.approx(expected, abs=1e-3)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fdr_bench.store import read_json
@@ -176,26 +175,3 @@ def test_a_frozen_part_is_not_computed_ahead_where_images_are_varied(tmp_path):
     detector, kept = keeping(Halves, pad=1, crop=8)
     train(detector, made(), size="small", out=tmp_path, threads=1, quiet=True, epochs=2)
     assert kept[0].seen >= 2 * 96
-
-
-# ---------------------------------------------------------------- a beginning by images
-
-
-def test_a_network_may_begin_with_what_the_training_images_are_like_and_does_so_once(tmp_path):
-    seen = []
-
-    class Begun(Tiny):
-        def begin(self, x: Tensor) -> None:
-            seen.append(x.clone())
-            with torch.no_grad():
-                next(self.parameters()).zero_()
-
-    trained(Begun, tmp_path / "once", epochs=1, lr=1e-9)
-    again = trained(Begun, tmp_path / "again", epochs=1, lr=1e-9)
-    assert len(seen) == 2 and torch.equal(seen[0], seen[1])
-    # Crops of what is trained on, as many as there are.
-    assert seen[0].shape == (again["trained_on"]["n_real"] + again["trained_on"]["n_fake"], 3, 8, 8)
-    trained(Tiny, tmp_path / "plain", epochs=1, lr=1e-9)
-    begun, plain = (load_file(tmp_path / name / "model.safetensors") for name in ("once", "plain"))
-    assert begun["conv.weight"].abs().max() < 1e-6 < plain["conv.weight"].abs().max()
-    assert torch.allclose(begun["conv.bias"], plain["conv.bias"], atol=1e-6)
