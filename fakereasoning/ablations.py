@@ -29,6 +29,7 @@ from fdr_bench.training import checkpoint
 
 TOLD: Mapping[str, str] = {
     "acc": "ACC",
+    "balanced_acc": "balanced ACC",
     "ap": "AP",
     "failure_rate": "failures",
     "bleu1@nltk-split": "BLEU-1",

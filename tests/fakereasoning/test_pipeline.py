@@ -172,7 +172,8 @@ def test_variants_share_their_base_and_facl(plan, monkeypatch):
         *("facl-clip+dino-faff-0", "facl-clip+dino-faff-1"),
         *("full-0", "full-1", "no-reasoning-0", "no-reasoning-1", "no-facl-0", "no-facl-1"),
     }
-    assert path.read_text().splitlines()[2] == "| full model | 2 | 50.0 ± 0.0 | 75.0 ± 0.0 | – | – | – | – | – | – |"
+    row = path.read_text().splitlines()[2]
+    assert row == "| full model | 2 | 50.0 ± 0.0 | – | 75.0 ± 0.0 | – | – | – | – | – | – |"
     recipe = json.loads((plan.out / "no-reasoning-0" / "card.json").read_text())["recipe"]
     assert recipe["stages"] == ["CONCLUSION"]
 
