@@ -204,7 +204,7 @@ def ablate(test: str, variants: str | None, seeds: int, **options: Any) -> None:
     \b
     Examples:
       python -m fakereasoning ablate --data 'scenes:train?n=2000' --max-minutes base=10,facl=5,tune=10 --out ablations
-      python -m fakereasoning ablate --recipe ablation --start weights/mine/base --data 'scenes:train?n=4000' --out trial
+      python -m fakereasoning ablate --recipe ablation --start weights/base --data 'scenes:train?n=4000' --out ablations
       python -m fakereasoning ablate --variants full,no-cpm --seeds 1 --data 'scenes:train?n=48' --steps 3 --out trial
     """
     from fakereasoning import ablations
