@@ -217,7 +217,7 @@ def test_the_table_has_mean_and_deviation_over_seeds_and_a_dash_for_what_is_not(
     values = {metric: [None] for metric in ablations.TOLD} | {"acc": [0.7, 0.8, 0.9], "ap": [0.875]}
     # Standard deviation of 70, 80, 90 with n - 1: sqrt((100 + 0 + 100) / 2) = 10.
     assert ablations.table([ablations.Figures("clip", values)]).splitlines()[2] == (
-        "| CLIP alone | 3 | 80.0 ± 10.0 | 87.5 | – | – | – | – | – | – |"
+        "| CLIP alone | 3 | 80.0 ± 10.0 | – | 87.5 | – | – | – | – | – | – |"
     )
 
 
