@@ -18,6 +18,7 @@ from fakereasoning.config import size
 from fakereasoning.pipeline import Plan, train, train_stage
 from fakereasoning.starting import read_start, with_dino, with_fusion
 from fdr_bench.errors import UsageError
+from fdr_bench.store import read_scores
 from fdr_bench.weights_card import read_card
 from tests.fakereasoning import small, two_processes
 from tests.fakereasoning.test_stage1 import Letters
@@ -206,6 +207,11 @@ def test_a_variant_is_tested_once_and_its_scores_are_found_again(plan):
     assert ablations.ablate(plan, variants=["no-facl"], seeds=1, test=test).read_text() == table
     assert predictions.stat().st_mtime_ns == written
     assert table.splitlines()[2].startswith("| without FACL | 1 | ")
+    # Conclusions alone have no reasoning to be measured: what stands beside the model in the run is not the model's.
+    (run,) = (plan.out / "runs").iterdir()
+    assert any(row["metric"] == "bleu1@nltk-split" and row["value"] is not None for row in read_scores(run))
+    values = json.loads((plan.out / "ablations.json").read_text())["variants"]["no-facl"]
+    assert values["bleu1@nltk-split"] == [None] and values["css@minilm-l6"] == [None]
 
 
 def test_an_ablation_with_a_fusion_is_refused(plan):
