@@ -26,11 +26,11 @@ from torch import Tensor, nn
 
 from fakereasoning.facl_recipe import Tower
 from fakereasoning.model import FakeReasoning
-from fakereasoning.places import NOTHING, UNKNOWN, SaidHere, shares_here
+from fakereasoning.places import NOTHING, UNKNOWN, SaidHere, places_loss, shares_here
 from fakereasoning.tokenizer import Codec
-from fdr_bench.errors import DataError
+from fdr_bench.errors import DataError, UsageError
 from fdr_bench.processes import in_processes
-from fdr_bench.types import Sample
+from fdr_bench.types import ImageFile, Sample
 
 RAREST = 0.005
 """Share of the images with regions below which a word is left out."""
@@ -85,6 +85,21 @@ def evidence(samples: Sequence[Sample], codec: Codec, grid: int) -> SaidHere:
     return SaidHere(ids, rows, told.reshape(len(things), len(ids)), np.zeros((len(samples), len(ids)), dtype=np.bool_))
 
 
+def shown_by(files: Sequence[ImageFile], samples: Sequence[Sample], codec: Codec, model: FakeReasoning) -> SaidHere:
+    """Return `evidence` of images, by those of `samples` that they are of; one patch of CLIP's is a place.
+
+    Raises `UsageError` where an image is of no sample.
+    """
+    of = {sample.image.location: sample for sample in samples}
+    if missing := [file.location for file in files if file.location not in of]:
+        raise UsageError(
+            f"the recipe weighs evidence, but of {len(missing)} images, such as {missing[0]}, no sample with masks is "
+            "known; give the samples, or set evidence_weight to 0"
+        )
+    grid = model.config.image_size // int(model.config.clip["patch_size"])
+    return evidence([of[file.location] for file in files], codec, grid)
+
+
 def _masks(sample: Sample) -> dict[str, str] | None:
     """Return the masks of what a fake's sentences state; None where one has none, and for a photograph."""
     regions = sample.regions or {}
@@ -134,6 +149,38 @@ def patches(path: Path, grid: int) -> NDArray[np.bool_]:
     return covered
 
 
+class KeptEvidence(nn.Module):
+    """`EvidenceHead` without weights of its own: what places say by the embeddings that a language model has."""
+
+    def __init__(self, here: SaidHere) -> None:
+        super().__init__()
+        self.here, self.ids = here, torch.tensor(here.ids)
+        self.known = known(here)
+
+    def loss(self, model: FakeReasoning, tokens: Tensor, images: NDArray[np.intp]) -> Tensor:
+        """Return `places_loss` of the image tokens (B, n, width) of these images (B,), the mean over words."""
+        words = embeddings(model)[self.ids.to(tokens.device)]
+        logits = said_here(tokens, words, self.known.to(tokens.device), self.here.rows.shape[1])
+        return torch.stack(places_loss(logits, self.here, images)).sum() / len(self.ids)
+
+
+def embeddings(model: FakeReasoning) -> Tensor:
+    """Return what the language model has for each token, (vocabulary, width)."""
+    return cast(Tensor, model.language.get_input_embeddings().weight)
+
+
+def known(here: SaidHere) -> Tensor:
+    """Return how often each word is true of a place, as logits (V,)."""
+    shares = shares_here(here, np.arange(len(here.rows)))
+    return torch.logit(torch.from_numpy(np.clip(shares, 1e-3, 1 - 1e-3)).float())
+
+
+def said_here(tokens: Tensor, words: Tensor, known: Tensor, patches: int) -> Tensor:
+    """Map image tokens (B, n, width) to logits (B, patches, V); of several tokens a patch, the mean counts."""
+    said = known + (tokens @ words.T).float()
+    return said.reshape(len(said), patches, -1, said.shape[2]).mean(dim=2)
+
+
 class EvidenceHead(nn.Module):
     """From the image tokens of the language model to a logit a word, place by place.
 
@@ -149,20 +196,14 @@ class EvidenceHead(nn.Module):
         self.parts = nn.ModuleList(part.float().requires_grad_() for part in found if part is not None)
         self.patches = here.rows.shape[1]
         self.ids = torch.tensor(here.ids)
-        self.words = nn.Parameter(self._embeddings(model)[self.ids].detach().float().clone())
-        shares = shares_here(here, np.arange(len(here.rows)))
-        self.known = nn.Parameter(torch.logit(torch.from_numpy(np.clip(shares, 1e-3, 1 - 1e-3)).float()))
+        self.words = nn.Parameter(embeddings(model)[self.ids].detach().float().clone())
+        self.known = nn.Parameter(known(here))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Map image tokens (B, n, width) to logits (B, patches, V); of several tokens a patch, the mean counts."""
-        said = self.known + (tokens @ self.words.T).float()
-        return said.reshape(len(said), self.patches, -1, said.shape[2]).mean(dim=2)
+        """Return `said_here` of image tokens (B, n, width)."""
+        return said_here(tokens, self.words, self.known, self.patches)
 
     def fold(self, model: FakeReasoning) -> None:
         """Make the words that were learnt the model's embeddings of them."""
         with torch.no_grad():
-            self._embeddings(model)[self.ids] = self.words.to(model.dtype)
-
-    @staticmethod
-    def _embeddings(model: FakeReasoning) -> Tensor:
-        return cast(Tensor, model.language.get_input_embeddings().weight)
+            embeddings(model)[self.ids] = self.words.to(model.dtype)

@@ -1,4 +1,4 @@
-"""What is minimised: cross-entropy of the answer's tokens, and the verdict's own loss (CPM) beside it."""
+"""What is minimised: cross-entropy of the answer's tokens, beside it the verdict's own loss (CPM), and evidence."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fakereasoning.cpm import CPMTokens, cpm_loss
+from fakereasoning.evidence import KeptEvidence
 from fakereasoning.model import FakeReasoning
 from fakereasoning.packing import positions, visible
 from fakereasoning.prompts import IGNORE
@@ -30,23 +31,33 @@ class Batch(NamedTuple):
     features: VisualFeatures | None
     segments: Tensor | None = None
     """(B, L) with images expanded, where rows hold several records (see `fakereasoning.packing`)."""
+    images: Tensor | None = None
+    """(B,), the images' numbers, where evidence is learnt."""
 
 
 class Losses(NamedTuple):
-    """Means over a batch: `total` is `language` plus the recipe's weight times `cpm`, and alone carries a gradient."""
+    """Means over a batch: `total` is their sum by the recipe's weights, and alone carries a gradient."""
 
     total: Tensor
     language: Tensor
     cpm: Tensor
     """0 where it is left out."""
+    evidence: Tensor
+    """0 where it is left out, and in evaluation."""
 
 
 class Objective(nn.Module):
     """The model with its losses, as one module: what accelerate wraps sees its forward pass whole."""
 
-    def __init__(self, model: FakeReasoning, recipe: TuneRecipe, tokens: CPMTokens | None) -> None:
+    def __init__(
+        self,
+        model: FakeReasoning,
+        recipe: TuneRecipe,
+        tokens: CPMTokens | None,
+        evidence: KeptEvidence | None = None,
+    ) -> None:
         super().__init__()
-        self.model, self.recipe, self.tokens = model, recipe, tokens
+        self.model, self.recipe, self.tokens, self.evidence = model, recipe, tokens, evidence
 
     def train(self, mode: bool = True) -> Objective:
         """Switch to training or evaluation; a stem's batch normalisation keeps the statistics that it has.
@@ -71,9 +82,10 @@ class Objective(nn.Module):
             if batch.pixels is None:
                 raise ValueError("a batch has neither pixels nor features")
             features = self.model.visual_features(batch.pixels)
+        image_tokens = self.model.image_tokens(features)
         expanded = self.model.embed(
             batch.input_ids,
-            self.model.image_tokens(features),
+            image_tokens,
             attention_mask=batch.attention_mask,
             labels=batch.labels,
         )
@@ -87,7 +99,14 @@ class Objective(nn.Module):
         hidden = self.model.language.model(inputs_embeds=expanded.embeds, use_cache=False, **order).last_hidden_state
         language = self._language_loss(hidden, labels)
         cpm = self._verdict_loss(hidden, labels, batch.fake)
-        return Losses(language + self.recipe.cpm_weight * cpm, language.detach(), cpm.detach())
+        shown = self._evidence_loss(image_tokens, batch.images)
+        total = language + self.recipe.cpm_weight * cpm + self.recipe.evidence_weight * shown
+        return Losses(total, language.detach(), cpm.detach(), shown.detach())
+
+    def _evidence_loss(self, image_tokens: Tensor, images: Tensor | None) -> Tensor:
+        if self.evidence is None or images is None or not self.training:
+            return image_tokens.new_zeros(())
+        return self.evidence.loss(self.model, image_tokens, images.cpu().numpy())
 
     def _language_loss(self, hidden: Tensor, labels: Tensor) -> Tensor:
         """Return the mean cross-entropy over the learnt tokens; 0 with a gradient of 0 where there is none."""

@@ -174,7 +174,7 @@ def _do(
         start.codec.save(out)
         return start._replace(model=result.model), result.card
     records = material.questions if stage == "base" else material.records
-    tuned = tune(start.model, start.codec, records, recipe=recipe, **common)
+    tuned = tune(start.model, start.codec, records, samples=material.dataset.samples, recipe=recipe, **common)
     return start._replace(model=tuned.model), tuned.card
 
 

@@ -64,6 +64,11 @@ class TuneRecipe:
     So the verdict is read off the image, whatever has been said before it, and its probability tells one image from
     another even where their texts agree.
     """
+    evidence_weight: float = 0.0
+    """Weight of the sentences' words at the places that show them, as FACL has it, a word's mean (0 in validation).
+
+    What is wrong with an image is a small part of its text. Towers that learn by the text alone forget it again.
+    """
     questions: Questions = "own"
     """Of chains of thought: the codec's own question with each, or the one that the data record."""
     stages: tuple[StageName, ...] | None = None
@@ -127,7 +132,7 @@ class TuneRecipe:
         for name in ("epochs", "steps", "batch", "accumulation", "max_length", "clip", "cpm_temperature"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; it must be above 0")
-        for name in ("lr", "cpm_weight", "weight_decay", "shift"):
+        for name in ("lr", "cpm_weight", "evidence_weight", "weight_decay", "shift"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; it must not be below 0")
         if self.shift and self.frozen_towers:

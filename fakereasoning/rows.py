@@ -109,6 +109,7 @@ class Rows:
             pixels=pixels,
             features=None if features is None else features.take(shown, device, like.dtype),
             segments=expanded_segments(rows, self.image_tokens).to(device) if self.packed else None,
+            images=torch.from_numpy(shown),
         )
 
 

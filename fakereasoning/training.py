@@ -26,10 +26,12 @@ from accelerate import Accelerator
 
 from fakereasoning import adapters
 from fakereasoning.acceleration import accelerator, plain_attention
+from fakereasoning.evidence import KeptEvidence, shown_by
 from fakereasoning.frozen import FrozenFeatures, frozen_features
 from fakereasoning.model import FakeReasoning
 from fakereasoning.optimisation import recompute_blocks
 from fakereasoning.pixels import TrainingImages
+from fakereasoning.places import SaidHere
 from fakereasoning.recipe import TuneRecipe
 from fakereasoning.records import Record
 from fakereasoning.resuming import Checkpoints
@@ -41,6 +43,7 @@ from fdr_bench.store import Lock, read_json, write_json
 from fdr_bench.training import checkpoint
 from fdr_bench.training.progress import TrainingProgress
 from fdr_bench.training.repeatable import repeatable
+from fdr_bench.types import Sample
 
 FORMAT = 1
 CARD = "card.json"
@@ -60,6 +63,7 @@ def tune(
     codec: Codec,
     records: Sequence[Record],
     *,
+    samples: Sequence[Sample] = (),
     recipe: TuneRecipe,
     out: Path,
     seed: int = 0,
@@ -72,6 +76,8 @@ def tune(
     checkpoint_seconds: float = 60.0,
 ) -> TuneResult:
     """Train a model on records and write it to the folder `out`; `model` itself is used up.
+
+    `samples` are the records' own, with the masks that the recipe's evidence is learnt from.
 
     `max_minutes` of wall time, preparation included, end the training earlier, with the learning rate gone down to 0 by
     then. `resume` continues what a killed training left in `out`, and returns at once where the same training has
@@ -92,13 +98,24 @@ def tune(
         rows = Rows(records, codec, model.config, recipe)
         side, pad = model.config.image_size, model.config.pad_to_square
         images = TrainingImages(rows.files, side, pad=pad, threads=torch.get_num_threads())
-        identity = _identity(model, rows, images, recipe, seed)
+        shown = shown_by(rows.files, samples, codec, model) if recipe.evidence_weight else None
+        identity = _identity(model, rows, images, recipe, seed, shown)
         if (finished := _finished(out, identity, resume)) is not None:
             return finished
         seconds = None if max_minutes is None else max_minutes * 60
         stored = model.dtype
         loop = _prepared(
-            model, codec, rows, images, driver, out, recipe=recipe, seed=seed, seconds=seconds, progress=progress
+            model,
+            codec,
+            rows,
+            images,
+            driver,
+            out,
+            shown=shown,
+            recipe=recipe,
+            seed=seed,
+            seconds=seconds,
+            progress=progress,
         )
         # Reading images and computing features count as part of the training.
         loop.before = time.monotonic() - started
@@ -114,7 +131,9 @@ def tune(
         return result
 
 
-def _identity(model: FakeReasoning, rows: Rows, images: TrainingImages, recipe: TuneRecipe, seed: int) -> str:
+def _identity(
+    model: FakeReasoning, rows: Rows, images: TrainingImages, recipe: TuneRecipe, seed: int, shown: SaidHere | None
+) -> str:
     """Return the sha256 that tells whether a saved state or a finished folder is of this training."""
     # What is asked is told by the rows.
     told = {name: value for name, value in recipe.to_json().items() if name != "questions"}
@@ -128,6 +147,7 @@ def _identity(model: FakeReasoning, rows: Rows, images: TrainingImages, recipe: 
             "rows": rows.digest(),
             "images": images.fingerprint(),
             "recipe": told,
+            "evidence": None if shown is None else shown.digest(),
             "seed": seed,
         }
     )
@@ -158,6 +178,7 @@ def _prepared(
     driver: Accelerator,
     out: Path,
     *,
+    shown: SaidHere | None,
     recipe: TuneRecipe,
     seed: int,
     seconds: float | None,
@@ -192,6 +213,7 @@ def _prepared(
         features,
         recipe=recipe,
         tokens=codec.cpm if recipe.cpm_weight else None,
+        evidence=None if shown is None else KeptEvidence(shown),
         accelerator=driver,
         seed=seed,
         seconds=seconds,

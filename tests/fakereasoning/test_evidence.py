@@ -8,13 +8,19 @@ import pytest
 import torch
 from PIL import Image
 
-from fakereasoning.evidence import EvidenceHead, evidence, patches
+from fakereasoning.evidence import EvidenceHead, KeptEvidence, evidence, patches, shown_by
 from fakereasoning.facl_loop import FaclLoop
 from fakereasoning.facl_recipe import FaclRecipe
 from fakereasoning.model import FakeReasoning
+from fakereasoning.objective import Objective
+from fakereasoning.pixels import TrainingImages, normalised
 from fakereasoning.places import NOTHING, UNKNOWN, SaidHere, places_loss
+from fakereasoning.recipe import TuneRecipe
+from fakereasoning.records import Record
+from fakereasoning.rows import Rows
 from fakereasoning.stage1 import train_facl
 from fakereasoning.tokenizer import train_tokenizer
+from fakereasoning.training import tune
 from fdr_bench.errors import DataError, RunError, UsageError
 from tests.fakereasoning.test_stage1 import CLIP_ONLY, CONFIG, SAMPLES, Letters
 
@@ -203,3 +209,72 @@ def test_a_place_that_shows_nothing_is_told_that_it_does():
     assert on.item() == pytest.approx(math.log1p(math.exp(-2))) and off.item() == pytest.approx(
         math.log1p(math.exp(-1))
     )
+
+
+# ---------------------------------------------------------------- in tuning
+
+TUNING = TuneRecipe(
+    trainable=("dino", "projectors", "fusion", "language"),
+    batch=8,
+    lr=3e-3,
+    epochs=16,
+    held_out=0.1,
+    evidence_weight=1.0,
+)
+
+
+def records_of(samples) -> list[Record]:
+    answer = "<REASONING> {} </REASONING> <CONCLUSION> This image is {}. </CONCLUSION>"
+    return [
+        Record(
+            id=sample.id,
+            image=sample.image,
+            question="Real or fake?",
+            answer=answer.format(" ".join(text for text in (sample.attributes or {}).values() if text), sample.label),
+            label=sample.label,
+        )
+        for sample in samples
+    ]
+
+
+def test_in_tuning_evidence_is_read_by_the_language_models_own_embeddings(samples):
+    records = records_of(samples)
+    recipe = replace(TUNING, evidence_weight=0.5)
+    model = fresh(replace(CONFIG, dropout=0.0)).eval()
+    rows = Rows(records, CODEC, model.config, recipe)
+    here = shown_by(rows.files, samples, CODEC, model)
+    fakes = np.flatnonzero([sample.label == "fake" for sample in samples])[:3]
+    batch = rows.batch(fakes, TrainingImages(rows.files, 16), None, like=torch.empty(0))
+    assert batch.images is not None and batch.images.tolist() == rows.images[fakes].tolist()
+    objective = Objective(model, recipe, CODEC.cpm, KeptEvidence(here))
+    assert objective.eval()(batch).evidence == 0
+    losses = objective.train()(batch)
+    with torch.no_grad():
+        logits = EvidenceHead(model, ("dino",), here)(model.image_tokens(model.visual_features(batch.pixels)))
+    expected = torch.stack(places_loss(logits, here, rows.images[fakes])).sum().item() / len(here.ids)
+    assert losses.evidence.item() == pytest.approx(expected, rel=1e-5)
+    told = losses.language + recipe.cpm_weight * losses.cpm + 0.5 * losses.evidence
+    assert losses.total.item() == pytest.approx(told.item(), rel=1e-5)
+
+
+def test_a_tuning_with_evidence_comes_to_tell_it_and_one_without_does_not(samples, tmp_path):
+    records = records_of(samples)
+
+    def tuned(name, recipe):
+        options = {"threads": 1, "quiet": True, "samples": samples}
+        return tune(fresh(), CODEC, records, recipe=recipe, out=tmp_path / name, **options)
+
+    def remaining(model) -> float:
+        here = shown_by([record.image for record in records], samples, CODEC, model)
+        images = TrainingImages([record.image for record in records], 16)
+        every = np.arange(len(records))
+        with torch.no_grad():
+            tokens = model.image_tokens(model.visual_features(normalised(images.take(every))))
+            return KeptEvidence(here).loss(model, tokens, every).item()
+
+    kept, left = tuned("kept", TUNING), tuned("left", replace(TUNING, evidence_weight=0.0))
+    assert remaining(kept.model) < 0.8 * remaining(left.model)
+    history = kept.card["history"]
+    assert history[-1]["evidence"] < 0.8 * history[0]["evidence"] and "evidence" not in left.card["history"][-1]
+    with pytest.raises(UsageError, match="no sample with masks is known"):
+        tune(fresh(), CODEC, records, recipe=TUNING, out=tmp_path / "none", quiet=True)
