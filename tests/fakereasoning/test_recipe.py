@@ -74,6 +74,8 @@ def test_the_launcher_configuration_wraps_blocks_that_the_model_has():
         ({"batch": 0}, "batch is 0"),
         ({"clip": 0.0}, "clip is 0"),
         ({"lr": -1.0}, "lr is -1"),
+        ({"evidence_weight": -1}, "evidence_weight is -1"),
+        ({"contrary": 1.5}, r"contrary is 1\.5; expected a share"),
         ({"held_out": 1.0}, "held_out 1.0"),
         ({"pack": True}, "set cpm_weight to 0"),
         ({"shift": 8}, "whose towers are frozen"),
