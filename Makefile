@@ -62,7 +62,7 @@ FR_GPU = $(BIN)/python -m fakereasoning train --recipe nano-gpu --data 'scenes:t
 train-fakereasoning-gpu: install
 	$(FR_GPU) --stages words,base --max-minutes words=1.1,base=2.12 --out weights/base
 	$(FR_GPU) --start weights/base --stages facl --max-minutes facl=2.45 --out weights/facl
-	$(BIN)/python -m fakereasoning train --start weights/facl --stages tune --data 'scenes:train?n=30000' --validation scenes:val --threads 2 --max-minutes tune=34 --out weights/fakereasoning
+	$(BIN)/python -m fakereasoning train --start weights/facl --stages tune --data 'scenes:train?n=30000' --validation scenes:val --threads 2 --set tune.steps=4000 --max-minutes tune=60 --out weights/fakereasoning
 	mkdir -p fakereasoning/weights/scenes fakereasoning/weights/base
 	cd weights/base && cp card.json config.json tokenizer.json model.safetensors ../../fakereasoning/weights/base/
 	cd weights/fakereasoning && cp card.json config.json tokenizer.json calibration.json model.safetensors ../../fakereasoning/weights/scenes/
