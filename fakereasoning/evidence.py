@@ -6,6 +6,8 @@ about. Where the data have masks of what their sentences state, the image tokens
 projectors and fusion, are also told the sentences' words place by place, as in `fakereasoning.words`. Of fakes only:
 where photographs are told too that they show none of it, the trace of the training generator answers for most places,
 and what is wrong in the picture is not learnt.
+
+In tuning the same may go on (`KeptEvidence`): towers that learn by the text alone forget it again.
 """
 
 from __future__ import annotations
