@@ -36,8 +36,7 @@ def places_of(view: View) -> list[Place]:
 
 def _place(scene: Scene, solid: Solid, intact: bool) -> Place:
     across, down, scale = middle(scene, solid)
-    colours = (solid.colour, *((solid.second_colour,) if solid.material in ("striped", "checked") else ()))
-    words = (*colours, solid.material, solid.size, *NOUNS[solid.shape], sun_side(scene)[0])
+    words = (*solid.colours, solid.material, solid.size, *NOUNS[solid.shape], sun_side(scene)[0])
     return Place(
         across=across,
         down=down,

@@ -98,8 +98,7 @@ def _say(template: str, random: Random, **slots: str) -> str:
 
 
 def _full_name(solid: Solid, random: Random) -> str:
-    second = f" and {solid.second_colour}" if solid.material in ("striped", "checked") else ""
-    return f"{solid.size} {solid.material} {solid.colour}{second} {pick(random, NOUNS[solid.shape])}"
+    return f"{solid.size} {solid.material} {' and '.join(solid.colours)} {pick(random, NOUNS[solid.shape])}"
 
 
 def _article(words: str) -> str:
@@ -113,7 +112,7 @@ def _colour(view: View, random: Random) -> Exchange | None:
         return None
     solid = view.scene.solids[pick(random, lone)]
     noun = pick(random, NOUNS[solid.shape])
-    return Exchange(f"What colour is the {noun}?", f"The {noun} is {solid.colour}.")
+    return Exchange(f"What colour is the {noun}?", f"The {noun} is {solid.colours[0]}.")
 
 
 def _shape(view: View, random: Random) -> Exchange | None:
@@ -121,18 +120,18 @@ def _shape(view: View, random: Random) -> Exchange | None:
     if solid is None:
         return None
     noun = pick(random, NOUNS[solid.shape])
-    return Exchange(f"What shape is the {solid.colour} object?", f"It is {_article(noun)}.")
+    return Exchange(f"What shape is the {solid.colours[0]} object?", f"It is {_article(noun)}.")
 
 
 def _material(view: View, random: Random) -> Exchange | None:
     solid = view.any_solid(random)
     if solid is None:
         return None
-    two = f" in {solid.colour} and {solid.second_colour}" if solid.material in ("striped", "checked") else ""
+    two = f" in {' and '.join(solid.colours)}" if len(solid.colours) == 2 else ""
     question = _say(
         "[what is the surface of the {name} like|what does the surface of the {name} look like]?",
         random,
-        name=f"{solid.colour} {pick(random, NOUNS[solid.shape])}",
+        name=f"{solid.colours[0]} {pick(random, NOUNS[solid.shape])}",
     )
     return Exchange(question, f"It is {solid.material}{two}.")
 
@@ -141,7 +140,7 @@ def _size(view: View, random: Random) -> Exchange | None:
     solid = view.any_solid(random)
     if solid is None:
         return None
-    name = f"{solid.colour} {pick(random, NOUNS[solid.shape])}"
+    name = f"{solid.colours[0]} {pick(random, NOUNS[solid.shape])}"
     return Exchange(_say("[how large|how big] is the {name}?", random, name=name), f"The {name} is {solid.size}.")
 
 
@@ -196,7 +195,7 @@ def _presence(view: View, random: Random) -> Exchange | None:
     solid = view.any_solid(random)
     if solid is None:
         return None
-    colour, shape = solid.colour, solid.shape
+    colour, shape = solid.colours[0], solid.shape
     draw = random.random()
     if draw < 0.25:
         shape = pick(random, [other for other in SHAPES if other != shape])

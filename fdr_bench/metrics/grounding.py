@@ -2,7 +2,7 @@
 
 The truth of a forgery attribute is the reference sentence that states it, which a scene graph wrote; that of an
 authenticity attribute is the caption, which names every solid and the side that the light comes from. Synonyms are
-one: "ball", "sphere" and "globe" (see `solids`).
+one: "ball", "sphere" and "globe" (see `solids`). A solid of two colours, which the caption tells, is named by either.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from fdr_bench.metrics.claims import Attribute, Claim, annotated
-from fdr_bench.metrics.solids import NamedSolid, named_solids, without_solids
+from fdr_bench.metrics.solids import NamedSolid, captioned_solids, named_solids, without_solids
 
 Side = Literal["left", "right"]
 Role = Literal["light", "shadow", "lit"]
@@ -74,13 +74,17 @@ class Truth(NamedTuple):
 
     fake: bool
     sentences: Mapping[Attribute, str]
-    solids: frozenset[NamedSolid]
+    solids: frozenset[frozenset[NamedSolid]]
     light: Side
+
+    def called(self, named: frozenset[NamedSolid]) -> frozenset[NamedSolid]:
+        """Return every name of the solids that are named here, those of their other colours included."""
+        return named.union(*(names for names in self.solids if names & named))
 
 
 def truth(attributes: Mapping[str, str | None] | None, caption: str | None, *, fake: bool) -> Truth | None:
     """Return what is known of an image; None where its caption tells of no solid or no side of the light."""
-    solids = named_solids(caption or "")
+    solids = captioned_solids(caption or "")
     lights = {side for role, side in sides(caption or "") if role == "light"}
     if not solids or len(lights) != 1:
         return None
@@ -121,7 +125,7 @@ def check(claim: Claim, known: Truth) -> Checked:
     reference = known.sentences.get(attribute, "")
     named, place = named_solids(sentence), _place(claim)
     if attribute.forged:
-        whose, where = named_solids(reference), _place(Claim(attribute, reference))
+        whose, where = known.called(named_solids(reference)), _place(Claim(attribute, reference))
         solid = named <= whose if named and whose else None
         return Checked(
             holds,
@@ -130,7 +134,8 @@ def check(claim: Claim, known: Truth) -> Checked:
             place == where if place and where else None,
             names_it=bool(named or not whose) and bool(place or not where),
         )
-    return Checked(holds, named <= known.solids if named else None, _side_holds(claim, known, frozenset()), None, True)
+    solid = named <= frozenset[NamedSolid]().union(*known.solids) if named else None
+    return Checked(holds, solid, _side_holds(claim, known, frozenset()), None, True)
 
 
 def sides(text: str) -> Sides:

@@ -20,7 +20,7 @@ QUALIFIERS = ("small", "medium-sized", "large", "matte", "glossy", "striped", "c
 _COLOUR = "|".join((*COLOURS, "gray"))
 _PHRASE = re.compile(
     rf"\b(?:(?:{'|'.join(QUALIFIERS)})\s+)*"
-    rf"(?P<colour>{_COLOUR})(?:\s+and\s+(?:{_COLOUR}))?\s+"
+    rf"(?P<colour>{_COLOUR})(?:\s+and\s+(?P<second>{_COLOUR}))?\s+"
     rf"(?P<shape>{'|'.join(SHAPES)})(?:s|es)?\b",
     re.IGNORECASE,
 )
@@ -34,11 +34,20 @@ class NamedSolid(NamedTuple):
 
 
 def named_solids(text: str) -> frozenset[NamedSolid]:
-    """Return the solids that a text names by a colour and a noun; of two colours the first is the solid's."""
+    """Return the solids that a text names by a colour and a noun; of two colours the first counts."""
+    return frozenset(_named(match, "colour") for match in _PHRASE.finditer(text))
+
+
+def captioned_solids(caption: str) -> frozenset[frozenset[NamedSolid]]:
+    """Return the solids of a caption, each by all of its names: a striped red and blue ball is called by either."""
     return frozenset(
-        NamedSolid(match["colour"].lower().replace("gray", "grey"), SHAPES[match["shape"].lower()])
-        for match in _PHRASE.finditer(text)
+        frozenset(_named(match, group) for group in ("colour", "second") if match[group])
+        for match in _PHRASE.finditer(caption)
     )
+
+
+def _named(match: re.Match[str], colour: str) -> NamedSolid:
+    return NamedSolid(match[colour].lower().replace("gray", "grey"), SHAPES[match["shape"].lower()])
 
 
 def without_solids(text: str) -> str:

@@ -38,7 +38,7 @@ def test_the_choice_of_attributes_and_solids_has_no_chance_in_it():
         for name in AUTHENTICITY:
             for text in filter(None, (one[name], other[name])):
                 named = re.findall(rf"(\w+) (?:{'|'.join(n for nouns in NOUNS.values() for n in nouns)})", text)
-                assert set(named) <= {found[name].solid.colour}
+                assert set(named) <= {found[name].solid.colours[0]}
 
 
 def test_three_to_five_attributes_are_stated_none_of_them_rarely_or_always():
@@ -79,7 +79,34 @@ def test_a_low_sun_from_the_side_shows_in_shadows_and_a_high_one_behind_does_not
 def test_an_outline_shows_where_colours_differ():
     solid = replace(scene(0).solids[0], colour="blue")
     grassy = replace(scene(0), ground_colour="grassy")
-    assert outline_contrast(grassy, replace(solid, colour="brown")) < outline_contrast(grassy, solid)
+    brown, blue = (replace(solid, colour=colour, material="matte") for colour in ("brown", "blue"))
+    assert outline_contrast(grassy, brown) < outline_contrast(grassy, blue)
+    # Half of a striped solid's outline has either colour, whichever of them is the first.
+    for one, other in ((brown, blue), (blue, brown)):
+        striped = replace(one, second_colour=other.colour, material="striped")
+        mean = (outline_contrast(grassy, brown) + outline_contrast(grassy, blue)) / 2
+        assert outline_contrast(grassy, striped) == pytest.approx(mean)
+
+
+@pytest.mark.parametrize("material", ["striped", "checked"])
+@pytest.mark.parametrize("shape", ["box", "cone", "cylinder", "sphere"])
+def test_of_two_colours_neither_covers_more_and_words_name_the_brighter_first(material, shape):
+    shares = []
+    for number in range(24):
+        painted = replace(
+            scene(number).solids[0], shape=shape, material=material, colour="white", second_colour="brown", lean=0.0
+        )
+        shown = render(replace(scene(number), solids=(painted,)), 96, antialias=False)
+        flat = replace(painted, material="matte")
+        white = render(replace(scene(number), solids=(flat,)), 96, antialias=False).light
+        on_it = shown.solid == 0
+        shares.append((shown.light[on_it].sum(axis=1) > 0.6 * white[on_it].sum(axis=1)).mean())
+    assert 0.4 < np.mean(shares) < 0.6
+    solid = replace(scene(0).solids[0], material=material)
+    for colours in (("brown", "white"), ("white", "brown")):
+        one = replace(solid, colour=colours[0], second_colour=colours[1])
+        assert one.colours == ("white", "brown")
+        assert replace(one, material="matte").colours == colours[:1]
 
 
 def test_pictures_are_those_of_the_drawing_whatever_the_version_says_of_them(monkeypatch):

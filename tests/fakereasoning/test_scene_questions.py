@@ -58,13 +58,13 @@ def test_a_solid_stands_within_the_ellipse_that_is_told_of_it(number):
     scene = view(number).scene
     shown = render(scene, 96, antialias=False).solid
     places = {place.words[0]: place for place in places_of(view(number))}
-    depths = [next(s.z for s in scene.solids if s.colour == place.words[0]) for place in places_of(view(number))]
+    depths = [next(s.z for s in scene.solids if s.colours[0] == place.words[0]) for place in places_of(view(number))]
     assert depths == sorted(depths, reverse=True)
     for index, solid in enumerate(scene.solids):
         rows, columns = np.nonzero(shown == index)
         if len(rows) < 20:
             continue
-        place = places[solid.colour]
+        place = places[solid.colours[0]]
         assert place.across == across(scene, solid)
         across_, down = ((columns + 0.5) / 96 - place.across), ((rows + 0.5) / 96 - place.down)
         inside = np.hypot(across_ / place.half_width, down / place.half_height)
@@ -94,7 +94,7 @@ def test_every_place_is_told_the_side_of_the_light_that_the_caption_names(number
 
 @pytest.mark.parametrize("number", range(30))
 def test_answers_about_one_solid_agree_with_the_scene_graph(number):
-    solids = {solid.colour: solid for solid in view(number).scene.solids}
+    solids = {solid.colours[0]: solid for solid in view(number).scene.solids}
     for question, answer in exchanges(number):
         if match := re.match(r"What colour is the (.+)\?", question):
             colour = answer.split()[-1].rstrip(".")
@@ -114,7 +114,7 @@ def test_answers_about_one_solid_agree_with_the_scene_graph(number):
 
 
 def _colour(words: str, solids) -> str:
-    """Return the solid's own colour: the first one named, a second one standing behind "and"."""
+    """Return the solid's first colour: a second one stands behind "and"."""
     return next(word for word in words.split() if word in solids)
 
 
@@ -141,7 +141,7 @@ def test_nothing_is_asked_of_a_solid_that_a_violation_touched():
     for seed in range(30):
         for question, answer in ask(touched, stream("questions", seed), len(KINDS)):
             for solid in touched.scene.solids[:3]:
-                assert not re.search(rf"\b{solid.colour} (?!and\b)", question + answer) or "Is there" in question
+                assert not re.search(rf"\b{solid.colours[0]} (?!and\b)", question + answer) or "Is there" in question
 
 
 def test_a_scene_without_an_intact_solid_still_has_questions():
@@ -161,7 +161,7 @@ def test_records_are_about_the_set_s_own_scenes(records):
         if number == "0":
             assert one.answer == samples[sample_id].caption
     drawn = view_of("camera/0_real/00000.jpg", seed=0, split="train", facts=())
-    named = [solid.colour in samples["camera/0_real/00000.jpg"].caption for solid in drawn.scene.solids]
+    named = [" and ".join(solid.colours) in samples["camera/0_real/00000.jpg"].caption for solid in drawn.scene.solids]
     assert named and all(named)
 
 

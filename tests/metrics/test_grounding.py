@@ -13,7 +13,7 @@ from fdr_bench.data.scenes.scene import COLOURS, MATERIALS, SIZES, random_scene
 from fdr_bench.metrics import solids
 from fdr_bench.metrics.claims import Attribute, Claim, claims
 from fdr_bench.metrics.grounding import check, ground, sides, truth
-from fdr_bench.metrics.solids import NamedSolid, named_solids, without_solids
+from fdr_bench.metrics.solids import NamedSolid, captioned_solids, named_solids, without_solids
 from tests.scene_texts import scene_text
 
 CAPTION = (
@@ -54,14 +54,19 @@ def test_every_noun_phrase_names_its_solid_by_colour_and_shape():
     for _ in range(100):
         for solid in random_scene(random).solids:
             phrase = noun_phrase(solid, random)
-            assert named_solids(f"the {phrase} stands") == {NamedSolid(solid.colour, solid.shape)}
+            assert named_solids(f"the {phrase} stands") == {NamedSolid(solid.colours[0], solid.shape)}
             assert without_solids(f"The {phrase} stands.") == "The it stands."
 
 
-def test_of_two_colours_the_first_is_the_solids_and_synonyms_are_one():
+def test_of_two_colours_the_first_counts_and_synonyms_are_one():
     assert named_solids("a striped red and blue globe") == {("red", "sphere")} == named_solids("the RED Ball")
     assert named_solids("gray conical solid, teal columns") == {("grey", "cone"), ("teal", "cylinder")}
     assert named_solids("a red sky over a box; blueball") == frozenset()
+
+
+def test_a_caption_tells_every_name_of_a_solid():
+    names = captioned_solids("A large striped red and blue globe and a gray box stand there.")
+    assert names == {frozenset({("red", "sphere"), ("blue", "sphere")}), frozenset({("grey", "box")})}
 
 
 @pytest.mark.parametrize(
@@ -121,7 +126,7 @@ def test_a_swapped_side_place_or_colour_is_always_noticed():
                     assert check(Claim(claim.attribute, mirrored), scene).contradicted, mirrored
                     noticed += 1
             if found.solid:
-                absent = next(iter(set(solids.COLOURS) - {solid.colour for solid in scene.solids}))
+                absent = next(iter(set(solids.COLOURS) - {name.colour for names in scene.solids for name in names}))
                 (first, *_) = named_solids(claim.sentence)
                 painted = claim.sentence.replace(first.colour, absent).replace(first.colour.capitalize(), absent)
                 assert check(Claim(claim.attribute, painted), scene).solid is False, painted
@@ -149,6 +154,14 @@ def test_an_authenticity_attribute_holds_but_where_its_counterpart_is_annotated(
 def test_a_solid_of_the_scene_that_the_reference_does_not_speak_of_is_wrong():
     assert checked("lighting", True, "The blue box has its shadow to the left.").solid is False
     assert checked("lighting", False, "The shadow of the blue box falls to the right.", fake=False).solid is True
+
+
+def test_a_solid_of_two_colours_is_named_rightly_by_either():
+    for colour, right in (("blue", True), ("white", True), ("blue and white", True), ("red", False)):
+        assert checked("lighting", False, f"The {colour} box throws a shadow.", fake=False).solid is right
+    for colour, right in (("white", True), ("blue", True), ("green", False)):
+        assert checked("semantics", True, f"The {colour} box is stuck in the red ball.").solid is right
+    assert checked("semantics", True, "The white ball floats.").solid is False
 
 
 def test_the_side_of_the_light_is_the_captions_and_shadows_fall_to_the_other():

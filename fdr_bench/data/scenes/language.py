@@ -38,8 +38,8 @@ def expand(template: str, random: Random, slots: Mapping[str, str]) -> str:
 
 
 def noun_phrase(solid: Solid, random: Random) -> str:
-    """Name a solid by colour and shape, at times with its size or material: "red ball", "striped blue box"."""
-    words = [solid.colour, pick_word(random, NOUNS[solid.shape])]
+    """Name a solid by its first colour and shape, at times with size or material: "red ball", "striped blue box"."""
+    words = [solid.colours[0], pick_word(random, NOUNS[solid.shape])]
     draw = random.random()
     if draw < 0.3:
         words.insert(0, solid.size)
@@ -65,8 +65,7 @@ def caption(scene: Scene, random: Random) -> str:
     parts = []
     for number in random.permutation(len(scene.solids)):
         solid = scene.solids[int(number)]
-        second = f" and {solid.second_colour}" if solid.material in ("striped", "checked") else ""
-        words = f"{solid.size} {solid.material} {solid.colour}{second} {pick_word(random, NOUNS[solid.shape])}"
+        words = f"{solid.size} {solid.material} {' and '.join(solid.colours)} {pick_word(random, NOUNS[solid.shape])}"
         parts.append(f"{'an' if words[0] in 'aeiou' else 'a'} {words}")
     listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
     side, _ = sun_side(scene)
@@ -105,7 +104,7 @@ def forgery_attributes(scene: Scene, facts: Sequence[Violation], random: Random)
             solid = scene.solids[fact.solid]
             slots["name"] = noun_phrase(solid, random)
             slots["texture"] = TEXTURES[solid.material]
-            slots["first"], slots["second"] = solid.colour, solid.second_colour
+            slots["first"], slots["second"] = (*solid.colours, solid.second_colour)[:2]
         if fact.other is not None:
             slots["other"] = noun_phrase(scene.solids[fact.other], random)
         if fact.solid is None and fact.place is not None:

@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-VERSION = "5"
+VERSION = "6"
 """Part of every set's identity, in results and the cache: it changes whenever a pixel or a word of any sample does."""
 DRAWING = "4"
 """Part of the key of every random stream: it changes only where pixels may, for a new key draws all pictures anew.
@@ -29,6 +29,7 @@ Fault = Literal["none", "melts", "repeats", "drifts"]
 Vector = tuple[float, float, float]
 
 SHAPES: tuple[Shape, ...] = ("sphere", "box", "cylinder", "cone")
+TWO_COLOURED: tuple[Material, ...] = ("striped", "checked")
 MATERIALS: tuple[Material, ...] = ("matte", "glossy", "striped", "checked", "grainy")
 GROUNDS: tuple[Ground, ...] = ("plain", "checked", "tiled", "planked", "rough")
 COLOURS: dict[str, Vector] = {
@@ -85,6 +86,16 @@ class Solid:
     fault_strength: float = 0.0
 
     @property
+    def colours(self) -> tuple[str, ...]:
+        """The colours that its surface shows, as words name them: one, or both of a pattern of two, brighter first.
+
+        Stripes and checks show their two colours in equal shares, so nothing else tells which of them is the first.
+        """
+        if self.material not in TWO_COLOURED:
+            return (self.colour,)
+        return tuple(sorted((self.colour, self.second_colour), key=lambda name: -brightness(COLOURS[name])))
+
+    @property
     def centre(self) -> Vector:
         """The middle of the solid."""
         return (self.x, self.height / 2 + self.lift, self.z)
@@ -115,6 +126,12 @@ class Scene:
     eye_distance: float
     focal: float
     solids: tuple[Solid, ...]
+
+
+def brightness(colour: Vector) -> float:
+    """Return the luminance of a linear colour, by the weights of Rec. ITU-R BT.709."""
+    red, green, blue = colour
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def stream(purpose: str, *key: object) -> np.random.Generator:

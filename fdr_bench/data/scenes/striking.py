@@ -82,9 +82,16 @@ def shadow_reach(scene: Scene, solid: Solid) -> float:
 
 
 def outline_contrast(scene: Scene, solid: Solid) -> float:
-    """Return the greatest difference of a channel between a solid's colour and the ground's, in display values."""
-    pairs = zip(COLOURS[solid.colour], GROUND_COLOURS[scene.ground_colour], strict=True)
-    return max(abs(math.sqrt(one) - math.sqrt(other)) for one, other in pairs)
+    """Return the greatest difference of a channel between a solid's colour and the ground's, in display values.
+
+    Of a pattern of two colours, the mean of both.
+    """
+    ground = GROUND_COLOURS[scene.ground_colour]
+
+    def contrast(name: str) -> float:
+        return max(abs(math.sqrt(one) - math.sqrt(other)) for one, other in zip(COLOURS[name], ground, strict=True))
+
+    return sum(map(contrast, solid.colours)) / len(solid.colours)
 
 
 def _seen_from(scene: Scene, solid: Solid) -> tuple[float, float]:
