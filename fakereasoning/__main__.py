@@ -41,6 +41,7 @@ def main() -> None:
       python -m fakereasoning train --data 'scenes:train?n=6000' --out weights/mine
       python -m fakereasoning tune --start weights/mine/facl --data 'scenes:train?n=6000' --out weights/again
       python -m fakereasoning calibrate weights/mine --data 'scenes:val?n=1000'
+      python -m fakereasoning average weights/mine weights/again --out weights/mean
       python -m fakereasoning convert lora-13b --base MoF_Models --out weights/13b
       python -m fakereasoning ablate --data 'scenes:train?n=2000' --out ablations
     """
@@ -159,6 +160,22 @@ def _before_and_after(found: Calibration | Elsewhere, name: str) -> str:
     figures = ((title, getattr(found.before, field), getattr(found.after, field)) for title, field in FIGURES.items())
     told = "   ".join(f"{title} {before:.4f} before, {after:.4f} after" for title, before, after in figures)
     return f"{name}, n {found.before.n}: {told}"
+
+
+@main.command()
+@click.argument("folders", type=PATH, nargs=-1, required=True)
+@click.option("--out", required=True, type=PATH, help="Folder of the result.")
+def average(folders: tuple[Path, ...], out: Path) -> None:
+    """Write the mean of weights that were tuned from one another, or from one start; often better than each.
+
+    \b
+    Examples:
+      python -m fakereasoning tune --start weights/mine --data 'scenes:train?n=6000' --out weights/again
+      python -m fakereasoning average weights/mine weights/again --out weights/mean
+    """
+    from fakereasoning.averaging import average as write
+
+    click.echo(write(folders, out))
 
 
 @main.command()

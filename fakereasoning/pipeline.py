@@ -276,7 +276,7 @@ def _write(result: Start, plan: Plan, facts: Mapping[str, Any], cards: Mapping[s
     result.codec.save(plan.out)
     told = _before(plan)
     for stage, card in cards.items():
-        told |= {f"{stage}, first": told.pop(stage)} if stage in told else {}
+        told |= {f"{stage}, {sum(one.startswith(stage) for one in told)}": told.pop(stage)} if stage in told else {}
         told[stage] = {name: value for name, value in card.items() if name not in DROPPED}
     write_json(
         plan.out / CARD,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SHIPPED = "fakereasoning/weights/base"
 _MANUAL = (
-    "Train them: python -m fakereasoning train --stages words,base --data 'scenes:train?n=20000' --out weights/nano, "
+    "Train them: python -m fakereasoning train --stages words,base --data 'scenes:train?n=30000' --out weights/nano, "
     "and give the folder: --weights vlm-nano=weights/nano/base; make train-fakereasoning leaves the same in "
     "weights/fakereasoning/base"
 )
