@@ -28,7 +28,10 @@ ALLOWED_FROM_THE_HARNESS = {
 ALLOWED_FOR_PROGRAMS = {"data", "store", "terminal", "explanation"}
 PROGRAMS = (
     "baselines.train_",
-    *(f"fakereasoning.{name}" for name in ("__main__", "ablations", "examples", "pipeline", "records", "statements")),
+    *(
+        f"fakereasoning.{name}"
+        for name in ("__main__", "ablations", "averaging", "examples", "pipeline", "records", "statements")
+    ),
     *(
         f"fakereasoning.{name}"
         for name in ("adapters", "frozen", "resuming", "scene_places", "scene_questions", "scene_views")
