@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from fakereasoning.calibrating import weights_digest
-from fakereasoning.config import FakeReasoningConfig
 from fakereasoning.model import FakeReasoning
 from fakereasoning.storage import CONFIG, WEIGHTS
-from fakereasoning.tokenizer import FILE, load_codec
+from fakereasoning.tokenizer import load_codec
 from fdr_bench.errors import UsageError
 from fdr_bench.store import read_json, write_json
 
@@ -31,7 +30,7 @@ def average(folders: Sequence[Path], out: Path) -> Path:
     Computed in float32, and stored in the type that the first model has. Tokenizer and card are those of the last
     folder; the card also names all weights by their sha256. Counts, which are no weights, are the last model's too.
     Raises `UsageError` for fewer than two folders, models of different architectures or vocabularies, and an `out` that
-    holds a model; `WeightsError` where a folder's weights are missing or damaged.
+    holds a model; `WeightsError` where weights or tokenizer of a folder are missing or damaged.
     """
     if len(folders) < 2:
         raise UsageError("a mean takes at least two folders of weights")
@@ -43,7 +42,10 @@ def average(folders: Sequence[Path], out: Path) -> Path:
     dtype: torch.dtype | None = None
     for folder in folders:
         model = FakeReasoning.from_pretrained(folder)
-        _check_alike(folder, model.config, folders[-1], last.config)
+        if model.config.to_json() != last.config.to_json():
+            raise UsageError(f"{folder} and {folders[-1]} have models of different architectures, which have no mean")
+        if load_codec(folder).tokenizer.to_str() != codec.tokenizer.to_str():
+            raise UsageError(f"{folder} and {folders[-1]} have different tokenizers: their weights tell of other words")
         dtype = dtype or model.dtype
         for name, tensor in model.stored_tensors().items():
             sums[name] = sums[name] + tensor.float() if name in sums else tensor.float()
@@ -59,10 +61,3 @@ def average(folders: Sequence[Path], out: Path) -> Path:
     averaged = {"command": command, "weights": [weights_digest(folder) for folder in folders]}
     write_json(out / CARD, {name: value for name, value in card.items() if name != "identity"} | {"averaged": averaged})
     return out
-
-
-def _check_alike(folder: Path, config: FakeReasoningConfig, other: Path, expected: FakeReasoningConfig) -> None:
-    if config.to_json() != expected.to_json():
-        raise UsageError(f"{folder} and {other} have models of different architectures, which have no mean")
-    if (folder / FILE).read_bytes() != (other / FILE).read_bytes():
-        raise UsageError(f"{folder} and {other} have different tokenizers, so their weights speak of different words")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SHIPPED = "fakereasoning/weights/scenes"
 _MANUAL = (
-    "Train them: make train-fakereasoning (90 minutes on two cores), which is "
+    "Train them: make train-fakereasoning (about 95 minutes on two cores), which is "
     "python -m fakereasoning train --data 'scenes:train?n=30000' --validation scenes:val "
     "--max-minutes base=18,facl=17,tune=35, and copies the result there"
 )
