@@ -34,7 +34,7 @@ class Program(click.Group):
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Train FakeReasoning: words (see), base (describe images), facl (see forgery), tune (reason and judge).
+    """Train FakeReasoning: words (see), base (describe), evidence and facl (see forgery), tune (reason and judge).
 
     \b
     Examples:
@@ -98,6 +98,18 @@ def base(**options: Any) -> None:
       python -m fakereasoning base --start weights/words --data 'scenes:train?n=6000' --out weights/base
     """
     _one("base", options)
+
+
+@main.command()
+@common
+def evidence(**options: Any) -> None:
+    """Teach a model's vision side what is wrong with fakes, and where, by the data's masks.
+
+    \b
+    Example:
+      python -m fakereasoning evidence --start weights/base --data 'scenes:train?n=6000' --out weights/evidence
+    """
+    _one("evidence", options)
 
 
 @main.command()

@@ -121,7 +121,12 @@ class FakeReasoningConfig:
     @property
     def patches(self) -> int:
         """Patches of an image, N."""
-        return (self.image_size // int(self.clip["patch_size"])) ** 2
+        return self.grid**2
+
+    @property
+    def grid(self) -> int:
+        """Patches along a side of the image."""
+        return self.image_size // int(self.clip["patch_size"])
 
     @property
     def image_tokens(self) -> int:

@@ -1,23 +1,26 @@
-"""What is wrong, and where: the words about forgery at the places that show it.
+"""What is wrong, and where: the kinds of forgery, or the words about them, at the places that show them.
 
 FACL compares whole images with sentences, and a tower without pretraining learns from that whether an image is a fake,
 but not what is wrong with it: most of a picture has nothing wrong, and the sentences do not say which part they are
 about. Where the data have masks of what their sentences state, the image tokens that the language model gets, after
-projectors and fusion, are also told the sentences' words place by place, as in `fakereasoning.words`. Of fakes only:
-where photographs are told too that they show none of it, the trace of the training generator answers for most places,
-and what is wrong in the picture is not learnt.
+projectors and fusion, are also told it place by place, and of each image as a whole. Of fakes only: where photographs
+are told too that they show none of it, the trace of the training generator answers for most places, and what is wrong
+in the picture is not learnt.
 
-In tuning the same may go on (`KeptEvidence`): towers that learn by the text alone forget it again.
+What is told are terms: the kind of forgery, where the data name it (FDR-Scenes does), and else the sentence's words.
+Words are a noisy name of a kind, since each sentence is worded anew. A linear head of its own reads the terms off the
+tokens. The language model's embeddings of the words did worse in its place: they begin long, and alike.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,50 +28,69 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_dilation
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 
-from fakereasoning.facl_recipe import Tower
 from fakereasoning.model import FakeReasoning
 from fakereasoning.places import NOTHING, UNKNOWN, SaidHere, places_loss, shares_here
-from fakereasoning.tokenizer import Codec
 from fdr_bench.errors import DataError, UsageError
 from fdr_bench.processes import in_processes
 from fdr_bench.types import ImageFile, Sample
 
+Kinds = Mapping[str, Mapping[str, str]]
+"""By an image's location and the attribute, which kind of forgery it is."""
 RAREST = 0.005
-"""Share of the images with regions below which a word is left out."""
+"""Share of the images with regions below which a term is left out."""
 SHOWS = 0.1
 """A patch shows what a mask covers by this share of it, or by half of what the mask covers of any patch."""
 
 
-def evidence(samples: Sequence[Sample], codec: Codec, grid: int) -> SaidHere:
-    """Return the words of the sentences that each of grid × grid patches shows, by the samples' regions, as tokens.
+class Evidence(NamedTuple):
+    """Which terms are true of each place of each image."""
 
-    Words of several tokens are left out, and words that any caption has: those tell what is in a picture, not what is
-    wrong with it. A patch beside a region counts for nothing, and so does all of a photograph, or of a fake with a
-    sentence that has no region. Raises `DataError` where no sample has a region and a sentence about it, or a mask
-    cannot be read.
+    names: tuple[str, ...]
+    """Of the V terms."""
+    here: SaidHere
+
+    def of_images(self, index: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Return the terms that any place of the images at `index` (B,) shows, (B, V)."""
+        told = np.zeros((len(index), len(self.names)), dtype=np.bool_)
+        for image, row, behind in zip(told, self.here.rows[index], self.here.behind[index], strict=True):
+            image |= self.here.told[row[row >= 0]].any(axis=0)
+            image |= behind & (row == NOTHING).any()
+        return told
+
+    def known(self, index: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Return of which of the images at `index` (B,) it is known what they show."""
+        known: NDArray[np.bool_] = (self.here.rows[index] != UNKNOWN).any(axis=1)
+        return known
+
+    def digest(self) -> str:
+        """Return a sha256 over all of it."""
+        return hashlib.sha256("\n".join((*self.names, self.here.digest())).encode()).hexdigest()
+
+
+def evidence(samples: Sequence[Sample], grid: int, kinds: Kinds | None = None) -> Evidence:
+    """Return the terms of the sentences that each of grid × grid patches shows, by the samples' regions.
+
+    A term is the kind that `kinds` has for a sample's location and attribute, and without `kinds` a word of the
+    sentence that no caption has: those tell what is in a picture, not what is wrong with it. A patch beside a region
+    counts for nothing, and so does all of a photograph, or of a fake with a sentence that has no region. Raises
+    `DataError` where no sample has a region and a sentence about it, or a mask cannot be read.
     """
-    words = _Words(codec)
-    spoken = [
-        {
-            name: words.of(text)
-            for name, text in (sample.attributes or {}).items()
-            if text and name in (sample.regions or {})
-        }
-        for sample in samples
-    ]
-    shown = [frozenset[int]().union(*said.values()) for said in spoken]
-    counts = Counter(token for tokens in shown for token in tokens)
-    plain = frozenset[int]().union(*(words.of(sample.caption) for sample in samples if sample.caption))
+    spoken = [_terms(sample, kinds) for sample in samples]
+    shown = [frozenset[str]().union(*said.values()) for said in spoken]
+    counts = Counter(term for terms in shown for term in terms)
+    captions = () if kinds is not None else {sample.caption for sample in samples if sample.caption}
+    plain = frozenset[str]().union(*map(_words, captions))
     least = RAREST * sum(map(bool, shown))
-    ids = tuple(sorted(token for token, count in counts.items() if token not in plain and count >= least))
-    if not ids:
+    names = tuple(sorted(term for term, count in counts.items() if term not in plain and count >= least))
+    if not names:
         raise DataError(
             f"none of the {len(samples)} samples has a sentence and a mask of where that shows, which the recipe's "
             "evidence_weight asks for. Take a dataset with regions, such as scenes:train, or set it to 0"
         )
     rows = np.full((len(samples), grid * grid), NOTHING, dtype=np.int32)
-    things: dict[frozenset[int], int] = {}
+    things: dict[frozenset[str], int] = {}
     wanted = [_masks(sample) for sample in samples]
     read = in_processes(partial(_read, grid=grid), [paths for paths in wanted if paths], chunk=64, serial=1024)
     for row, paths, said in zip(rows, wanted, spoken, strict=True):
@@ -81,13 +103,16 @@ def evidence(samples: Sequence[Sample], codec: Codec, grid: int) -> SaidHere:
             near |= binary_dilation(mask, np.ones((3, 3)))
         row[near.ravel()] = UNKNOWN
         for patch in np.flatnonzero(np.any([mask.ravel() for mask in masks.values()], axis=0)) if masks else ():
-            here = frozenset[int]().union(*(said[name] for name, mask in masks.items() if mask.flat[patch]))
+            here = frozenset[str]().union(*(said[name] for name, mask in masks.items() if mask.flat[patch]))
             row[patch] = things.setdefault(here, len(things))
-    told = np.array([[token in tokens for token in ids] for tokens in things], dtype=np.bool_)
-    return SaidHere(ids, rows, told.reshape(len(things), len(ids)), np.zeros((len(samples), len(ids)), dtype=np.bool_))
+    told = np.array([[name in terms for name in names] for terms in things], dtype=np.bool_)
+    behind = np.zeros((len(samples), len(names)), dtype=np.bool_)
+    return Evidence(names, SaidHere(tuple(range(len(names))), rows, told.reshape(len(things), len(names)), behind))
 
 
-def shown_by(files: Sequence[ImageFile], samples: Sequence[Sample], codec: Codec, model: FakeReasoning) -> SaidHere:
+def shown_by(
+    files: Sequence[ImageFile], samples: Sequence[Sample], model: FakeReasoning, kinds: Kinds | None = None
+) -> Evidence:
     """Return `evidence` of images, by those of `samples` that they are of; one patch of CLIP's is a place.
 
     Raises `UsageError` where an image is of no sample.
@@ -98,8 +123,20 @@ def shown_by(files: Sequence[ImageFile], samples: Sequence[Sample], codec: Codec
             f"the recipe weighs evidence, but of {len(missing)} images, such as {missing[0]}, no sample with masks is "
             "known; give the samples, or set evidence_weight to 0"
         )
-    grid = model.config.image_size // int(model.config.clip["patch_size"])
-    return evidence([of[file.location] for file in files], codec, grid)
+    return evidence([of[file.location] for file in files], model.config.grid, kinds)
+
+
+def _terms(sample: Sample, kinds: Kinds | None) -> dict[str, frozenset[str]]:
+    """Return the terms of what a sample states and has a region of, by attribute."""
+    stated = {name: text for name, text in (sample.attributes or {}).items() if text and name in (sample.regions or {})}
+    if kinds is None:
+        return {name: _words(text) for name, text in stated.items()}
+    of = kinds.get(sample.image.location, {})
+    return {name: frozenset({of[name]} if name in of else ()) for name in stated}
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", text.lower()))
 
 
 def _masks(sample: Sample) -> dict[str, str] | None:
@@ -113,22 +150,6 @@ def _masks(sample: Sample) -> dict[str, str] | None:
 
 def _read(paths: Mapping[str, str], *, grid: int) -> dict[str, NDArray[np.bool_]]:
     return {name: patches(Path(path), grid) for name, path in paths.items()}
-
-
-class _Words(dict[str, tuple[int, ...]]):
-    """The tokens of words, as they stand behind a space."""
-
-    def __init__(self, codec: Codec) -> None:
-        super().__init__()
-        self._codec = codec
-
-    def __missing__(self, word: str) -> tuple[int, ...]:
-        self[word] = tuple(self._codec.encode(f" {word}"))
-        return self[word]
-
-    def of(self, text: str) -> frozenset[int]:
-        """Return the tokens that are whole words of a text."""
-        return frozenset(self[word][0] for word in re.findall(r"\w+", text) if len(self[word]) == 1)
 
 
 def patches(path: Path, grid: int) -> NDArray[np.bool_]:
@@ -151,61 +172,45 @@ def patches(path: Path, grid: int) -> NDArray[np.bool_]:
     return covered
 
 
-class KeptEvidence(nn.Module):
-    """`EvidenceHead` without weights of its own: what places say by the embeddings that a language model has."""
-
-    def __init__(self, here: SaidHere) -> None:
-        super().__init__()
-        self.here, self.ids = here, torch.tensor(here.ids)
-        self.known = known(here)
-
-    def loss(self, model: FakeReasoning, tokens: Tensor, images: NDArray[np.intp]) -> Tensor:
-        """Return `places_loss` of the image tokens (B, n, width) of these images (B,), the mean over words."""
-        words = embeddings(model)[self.ids.to(tokens.device)]
-        logits = said_here(tokens, words, self.known.to(tokens.device), self.here.rows.shape[1])
-        return torch.stack(places_loss(logits, self.here, images)).sum() / len(self.ids)
-
-
-def embeddings(model: FakeReasoning) -> Tensor:
-    """Return what the language model has for each token, (vocabulary, width)."""
-    return cast(Tensor, model.language.get_input_embeddings().weight)
-
-
-def known(here: SaidHere) -> Tensor:
-    """Return how often each word is true of a place, as logits (V,)."""
-    shares = shares_here(here, np.arange(len(here.rows)))
-    return torch.logit(torch.from_numpy(np.clip(shares, 1e-3, 1 - 1e-3)).float())
-
-
-def said_here(tokens: Tensor, words: Tensor, known: Tensor, patches: int) -> Tensor:
-    """Map image tokens (B, n, width) to logits (B, patches, V); of several tokens a patch, the mean counts."""
-    said = known + (tokens @ words.T).float()
-    return said.reshape(len(said), patches, -1, said.shape[2]).mean(dim=2)
-
-
 class EvidenceHead(nn.Module):
-    """From the image tokens of the language model to a logit a word, place by place.
+    """From image tokens to a logit a term, place by place and for the image as a whole.
 
-        here = known + tokens · words    (B, patches, V)
+        here  = known + tokens · what                   (B, patches, V)
+        image = seldom + log Σ_patches exp(tokens · any)    (B, V)
 
-    `words` begin as the language model's own embeddings of them and learn, with the fusion and the projectors of the
-    towers that learn; `fold` puts them back.
+    It begins with what is known without looking, and is dropped when the stage is over.
     """
 
-    def __init__(self, model: FakeReasoning, towers: Collection[Tower], here: SaidHere) -> None:
+    def __init__(self, width: int, shown: Evidence) -> None:
+        """`width` of the tokens."""
         super().__init__()
-        found = [getattr(model, f"{tower}_projector") for tower in towers] + [model.fusion]
-        self.parts = nn.ModuleList(part.float().requires_grad_() for part in found if part is not None)
-        self.patches = here.rows.shape[1]
-        self.ids = torch.tensor(here.ids)
-        self.words = nn.Parameter(embeddings(model)[self.ids].detach().float().clone())
-        self.known = nn.Parameter(known(here))
+        self.shown = shown
+        self.patches = shown.here.rows.shape[1]
+        every = np.arange(len(shown.here.rows))
+        told = shown.of_images(every[shown.known(every)])
+        self.what, self.any = (nn.Parameter(torch.zeros(len(shown.names), width)) for _ in range(2))
+        self.known = nn.Parameter(_logits(shares_here(shown.here, every)))
+        self.seldom = nn.Parameter(_logits(told.mean(axis=0)) - np.log(self.patches))
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return `said_here` of image tokens (B, n, width)."""
-        return said_here(tokens, self.words, self.known, self.patches)
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Map image tokens (B, n, width) to logits (B, patches, V) and (B, V); of several tokens a patch, the mean."""
+        said = (tokens @ torch.cat((self.what, self.any)).T).float()
+        places = said.reshape(len(said), self.patches, -1, said.shape[2]).mean(dim=2)
+        here, anywhere = places.chunk(2, dim=2)
+        return self.known + here, self.seldom + anywhere.logsumexp(dim=1)
 
-    def fold(self, model: FakeReasoning) -> None:
-        """Make the words that were learnt the model's embeddings of them."""
-        with torch.no_grad():
-            embeddings(model)[self.ids] = self.words.to(model.dtype)
+    def loss(self, tokens: Tensor, images: NDArray[np.intp]) -> Tensor:
+        """Return the cross-entropy of places and of images (B,) with tokens (B, n, width), the mean over terms.
+
+        An image of which nothing is known adds nothing.
+        """
+        here, anywhere = self(tokens)
+        places = torch.stack(places_loss(here, self.shown.here, images)).sum()
+        known = torch.from_numpy(self.shown.known(images)).to(anywhere.device)
+        told = torch.from_numpy(self.shown.of_images(images)).to(anywhere)
+        whole = binary_cross_entropy_with_logits(anywhere[known], told[known], reduction="sum")
+        return (places + whole / max(1, int(known.sum()))) / len(self.shown.names)
+
+
+def _logits(shares: NDArray[np.floating]) -> Tensor:
+    return torch.logit(torch.from_numpy(np.clip(shares, 1e-3, 1 - 1e-3)).float())

@@ -27,7 +27,9 @@ class Measures(NamedTuple):
     attributes: float
     """Of a fake image's attributes, those among as many most similar attributes of fakes."""
     evidence: float = float("nan")
-    """Mean average precision of the sentences' words among the places that show something; NaN without evidence."""
+    """Mean average precision of evidence's terms among the places that show something; NaN without evidence."""
+    evidence_anywhere: float = float("nan")
+    """The same among the fakes."""
 
 
 def probe_accuracy(learnt: Floats, learnt_fake: Booleans, held: Floats, held_fake: Booleans) -> float:

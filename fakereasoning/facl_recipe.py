@@ -45,9 +45,15 @@ class FaclRecipe:
     intra_weight: float = 1.0
     """Weight of the loss of images against images."""
     evidence_weight: float = 0.0
-    """Weight of the sentences' words at the places that show them, by the samples' regions (`fakereasoning.evidence`).
+    """Weight of what is wrong, at the places that show it, by the samples' regions (`fakereasoning.evidence`), a sum
+    over its terms.
 
-    With it the projectors of the towers that learn, the fusion and the embeddings of these words learn too.
+    With it the projectors of the towers that learn, and the fusion, learn too. Where `cross_weight` and `intra_weight`
+    are 0 it is all that is learnt, of the fakes alone.
+    """
+    scene_weight: float = 0.0
+    """Weight of what stands where, of the images with evidence, where the data tell it (FDR-Scenes does), a sum over
+    its words: so that a tower goes on seeing what it saw.
     """
     keep: Mapping[Tower, float] = field(default_factory=lambda: {"clip": 1.0})
     """Weight, for a tower that learns, of how far its tokens turn from what they were: it keeps what it knew."""
@@ -104,7 +110,8 @@ class FaclRecipe:
         for name in ("queries", "space", "temperature", "epochs", "steps", "batch", "clip"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; it must be above 0")
-        for name in ("head_rate", "cross_weight", "intra_weight", "evidence_weight", "weight_decay", "shift"):
+        weights = ("cross_weight", "intra_weight", "evidence_weight", "scene_weight", "weight_decay")
+        for name in ("head_rate", "shift", *weights):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; it must not be below 0")
         if self.batch < 2:
@@ -114,8 +121,12 @@ class FaclRecipe:
                 raise UsageError(
                     f"the recipe's aligned has '{tower}'; expected {', '.join(TOWERS)}.{nearest(str(tower), TOWERS)}"
                 )
-        if not (self.cross_weight or self.intra_weight):
-            raise UsageError("a recipe with cross_weight and intra_weight 0 has no loss; set one above 0")
+        if not (self.cross_weight or self.intra_weight or self.evidence_weight):
+            raise UsageError(
+                "a recipe with cross_weight, intra_weight and evidence_weight 0 has no loss; set one above 0"
+            )
+        if self.scene_weight and not self.evidence_weight:
+            raise UsageError("the recipe's scene_weight goes with evidence; set evidence_weight above 0, or it to 0")
         for name, highest in (("blur_probability", 1), ("jpeg_probability", 1), ("warmup", 1), ("held_out", 0.9)):
             if not 0 <= getattr(self, name) <= highest:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; expected a share from 0 to {highest}")
@@ -144,7 +155,12 @@ class FaclRecipe:
         return learning
 
     def compared(self, config: FakeReasoningConfig) -> tuple[Tower, ...]:
-        """Return the towers of a model whose tokens are compared. Raises `UsageError` where none of them learns."""
+        """Return the towers of a model whose tokens are compared: none where evidence alone is learnt.
+
+        Raises `UsageError` where none of them learns.
+        """
+        if not (self.cross_weight or self.intra_weight):
+            return ()
         learning = self.towers(config)
         found = tuple(tower for tower in learning if self.aligned is None or tower in self.aligned)
         if not found:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fakereasoning.cpm import CPMTokens, cpm_loss
-from fakereasoning.evidence import KeptEvidence
+from fakereasoning.evidence import EvidenceHead
 from fakereasoning.model import FakeReasoning
 from fakereasoning.packing import positions, visible
 from fakereasoning.prompts import IGNORE
@@ -54,7 +54,7 @@ class Objective(nn.Module):
         model: FakeReasoning,
         recipe: TuneRecipe,
         tokens: CPMTokens | None,
-        evidence: KeptEvidence | None = None,
+        evidence: EvidenceHead | None = None,
     ) -> None:
         super().__init__()
         self.model, self.recipe, self.tokens, self.evidence = model, recipe, tokens, evidence
@@ -106,7 +106,7 @@ class Objective(nn.Module):
     def _evidence_loss(self, image_tokens: Tensor, images: Tensor | None) -> Tensor:
         if self.evidence is None or images is None or not self.training:
             return image_tokens.new_zeros(())
-        return self.evidence.loss(self.model, image_tokens, images.cpu().numpy())
+        return self.evidence.loss(image_tokens, images.cpu().numpy())
 
     def _language_loss(self, hidden: Tensor, labels: Tensor) -> Tensor:
         """Return the mean cross-entropy over the learnt tokens; 0 with a gradient of 0 where there is none."""

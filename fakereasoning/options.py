@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 PATH = click.Path(path_type=Path)
-STAGES = ("words", "base", "facl", "tune")
+STAGES = ("words", "base", "evidence", "facl", "tune")
 PATHS = ("--out", "--start", "--clip", "--dino", "--lora-base")
 """Options whose values are paths of one machine: in the card stands the option's name instead."""
 

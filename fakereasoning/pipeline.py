@@ -1,4 +1,4 @@
-"""All stages of a model in order: words, base, FACL, tuning, calibration; each is skipped where it has finished before.
+"""All stages of a model in order, words to tuning, and its calibration; each is skipped where it has finished before.
 
 OUT/words/ OUT/base/ …          what each stage leaves, in the model's own precision
 OUT/model.safetensors           the result in float16, with config.json and tokenizer.json
@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, get_args
 
 import torch
 
@@ -21,12 +21,10 @@ from fakereasoning.calibration import FIGURE
 from fakereasoning.config import FakeReasoningConfig, Fusion, Vision, size
 from fakereasoning.detector import card_facts
 from fakereasoning.facl_recipe import FaclRecipe
-from fakereasoning.places import Shown
+from fakereasoning.material import BEFORE, Material, Stage, gather
 from fakereasoning.prompts import QUESTION
-from fakereasoning.recipe import TuneRecipe, read_recipe
-from fakereasoning.records import Record, read_records, tokenizer_texts
-from fakereasoning.scene_places import scenes_shown
-from fakereasoning.scene_questions import scene_questions
+from fakereasoning.recipe import Questions, TuneRecipe, read_recipe
+from fakereasoning.records import tokenizer_texts
 from fakereasoning.stage1 import train_facl
 from fakereasoning.starting import Start, fresh, read_start, with_dino
 from fakereasoning.training import CARD, FORMAT, tune
@@ -38,17 +36,17 @@ from fdr_bench.store import read_json, write_json
 from fdr_bench.terminal import say
 from fdr_bench.types import Dataset
 
-Stage = Literal["words", "base", "facl", "tune"]
 Recipe = TuneRecipe | FaclRecipe | WordsRecipe
 STAGES: tuple[Stage, ...] = get_args(Stage)
 ABOUT: Mapping[Stage, str] = {
     "words": "to see what is said of images",
     "base": "to describe images",
+    "evidence": "to see what is wrong, and where",
     "facl": "to see forgery",
     "tune": "to reason and to judge",
 }
-BEFORE: tuple[Stage, ...] = ("words", "base")
-"""Stages that know nothing of forgery, and that a model to begin with stands in for."""
+ALONE: tuple[Stage, ...] = (*BEFORE, "evidence")
+"""Stages before which a model that begins with CLIP alone gets no DINO."""
 DROPPED = ("identity", "format", "kind", "detector", "size", "trained_on", "architecture", "view", "parameters")
 """What the final card says once, and not again for each stage."""
 
@@ -98,12 +96,12 @@ def train(plan: Plan) -> Path:
     # A mistake in a later stage, or in the data of the calibration, shows before the first has taken its time.
     recipes = {stage: _recipe(plan, content, stage) for stage in _stages(plan, content)}
     validation = None if plan.validation is None else open_dataset(plan.validation)
-    material = _material(plan, content, bool(set(BEFORE) & set(recipes)))
+    material = gather(plan.data, _asked(plan, content), recipes)
     current = _start(plan, content, material, next(iter(recipes)))
     facts = _facts(plan, content, material.dataset)
     cards: dict[str, Mapping[str, Any]] = {}
     for stage, recipe in recipes.items():
-        if stage not in BEFORE:
+        if stage not in ALONE:
             current = current._replace(model=with_dino(current.model, _whole(plan, content), seed=plan.seed))
         current, cards[stage] = _do(stage, plan.out / stage, current, plan, recipe, facts, material)
     _write(current, plan, facts, cards)
@@ -117,27 +115,10 @@ def train_stage(plan: Plan, stage: Stage) -> Path:
     content = read_recipe(plan.recipe)
     _stages(replace(plan, stages=(stage,)), content)
     recipe = _recipe(plan, content, stage)
-    material = _material(plan, content, stage in BEFORE)
+    material = gather(plan.data, _asked(plan, content), {stage: recipe})
     facts = _facts(plan, content, material.dataset)
     _do(stage, plan.out, _start(plan, content, material, stage), plan, recipe, facts, material)
     return plan.out
-
-
-class Material(NamedTuple):
-    """What is learnt from: the samples, the records about them, questions about what they show, and where it stands."""
-
-    dataset: Dataset
-    records: list[Record]
-    questions: list[Record]
-    shown: Mapping[str, Shown]
-    """By an image's location."""
-
-
-def _material(plan: Plan, content: Mapping[str, Any], ask: bool) -> Material:
-    asked = TuneRecipe.from_json(_fields(plan, content, "tune")).questions
-    dataset = open_dataset(plan.data)
-    seen = (scene_questions(dataset), scenes_shown(dataset)) if ask else ([], {})
-    return Material(dataset, read_records(dataset, questions=asked), *seen)
 
 
 def _do(
@@ -164,7 +145,15 @@ def _do(
     if not isinstance(recipe, TuneRecipe):
         samples = material.dataset.samples
         result = (
-            train_facl(start.model, samples, recipe=recipe, codec=start.codec, **common)
+            train_facl(
+                start.model,
+                samples,
+                recipe=recipe,
+                codec=start.codec,
+                kinds=material.kinds,
+                shown=material.shown,
+                **common,
+            )
             if isinstance(recipe, FaclRecipe)
             else train_words(
                 start.model, start.codec, samples, material.questions, material.shown, recipe=recipe, **common
@@ -174,7 +163,8 @@ def _do(
         start.codec.save(out)
         return start._replace(model=result.model), result.card
     records = material.questions if stage == "base" else material.records
-    tuned = tune(start.model, start.codec, records, samples=material.dataset.samples, recipe=recipe, **common)
+    told = {"samples": material.dataset.samples, "kinds": material.kinds}
+    tuned = tune(start.model, start.codec, records, recipe=recipe, **told, **common)
     return start._replace(model=tuned.model), tuned.card
 
 
@@ -193,10 +183,15 @@ def _tell(plan: Plan, text: str) -> None:
         say(text)
 
 
+def _asked(plan: Plan, content: Mapping[str, Any]) -> Questions:
+    """Return which question goes with each chain of thought."""
+    return TuneRecipe.from_json(_fields(plan, content, "tune")).questions
+
+
 def _recipe(plan: Plan, content: Mapping[str, Any], stage: Stage) -> Recipe:
     """Return a stage's recipe with the plan's changes. Raises `UsageError`."""
     fields = _fields(plan, content, stage)
-    kinds: Mapping[Stage, type[Recipe]] = {"words": WordsRecipe, "facl": FaclRecipe}
+    kinds: Mapping[Stage, type[Recipe]] = {"words": WordsRecipe, "evidence": FaclRecipe, "facl": FaclRecipe}
     return kinds.get(stage, TuneRecipe).from_json(fields)
 
 
@@ -227,7 +222,7 @@ def _whole(plan: Plan, content: Mapping[str, Any]) -> FakeReasoningConfig:
 
 def _start(plan: Plan, content: Mapping[str, Any], material: Material, stage: Stage) -> Start:
     """Return what `stage`, the first to be done, begins with."""
-    alone = stage in BEFORE and content.get("base_vision") == "clip"
+    alone = stage in ALONE and content.get("base_vision") == "clip"
     if plan.start is not None:
         if plan.vision is not None or plan.size is not None:
             raise UsageError("size and vision come from the folder that the training starts with; leave them out")

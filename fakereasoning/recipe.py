@@ -65,7 +65,7 @@ class TuneRecipe:
     another even where their texts agree.
     """
     evidence_weight: float = 0.0
-    """Weight of the sentences' words at the places that show them, as FACL has it, a word's mean (0 in validation).
+    """Weight of what is wrong, at the places that show it, by a head as FACL has it, a term's mean (0 in validation).
 
     What is wrong with an image is a small part of its text. Towers that learn by the text alone forget it again.
     """

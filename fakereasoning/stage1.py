@@ -16,10 +16,11 @@ import numpy as np
 
 from fakereasoning import vision_stage
 from fakereasoning.acceleration import plain_attention
-from fakereasoning.evidence import evidence
+from fakereasoning.evidence import Evidence, Kinds, evidence
 from fakereasoning.facl_loop import FaclLoop, Material
 from fakereasoning.facl_recipe import FaclRecipe
 from fakereasoning.model import FakeReasoning
+from fakereasoning.places import Shown, words_here
 from fakereasoning.statements import statements, text_vectors
 from fakereasoning.tokenizer import Codec
 from fakereasoning.vision_stage import VisionResult
@@ -47,12 +48,15 @@ def train_facl(
     quiet: bool = False,
     encoder: SentenceEncoder | None = None,
     codec: Codec | None = None,
+    kinds: Kinds | None = None,
+    shown: Mapping[str, Shown] | None = None,
     facts: Mapping[str, Any] | None = None,
     checkpoint_seconds: float = 60.0,
 ) -> VisionResult:
     """Train the model's towers on samples with attributes and write it to the folder `out`; `model` is used up.
 
-    `encoder` defaults to MiniLM; `codec` is the language model's, read where the recipe weighs evidence.
+    `encoder` defaults to MiniLM. `kinds` and, in words that `codec` has, `shown` say by location what is wrong and what
+    stands where; read where the recipe weighs evidence and scene.
     `max_minutes` of wall time, preparation included, end the training earlier, with the learning rate gone down to 0
     by then. `resume` continues what a killed training left in `out`, and returns at once where the same training has
     finished there; without it `out` is begun anew. `facts` are added to the card.
@@ -70,11 +74,8 @@ def train_facl(
         stack.enter_context(Lock(out))
         progress = stack.enter_context(TrainingProgress(quiet))
         stated = statements(samples)
-        here = None
-        if recipe.evidence_weight:
-            if codec is None:
-                raise UsageError("the recipe weighs evidence, whose words are the language model's; give its codec")
-            here = evidence(samples, codec, model.config.image_size // int(model.config.clip["patch_size"]))
+        wrong = evidence(samples, model.config.grid, kinds) if recipe.evidence_weight else None
+        there = _scene(samples, model, shown, codec) if recipe.scene_weight else None
         images = vision_stage.images_of(samples, model)
         encoder = encoder or (minilm() if device == "cpu" else MiniLM(device=device))
         identity = checkpoint.identity(
@@ -86,32 +87,47 @@ def train_facl(
                 "images": images.fingerprint(),
                 "recipe": recipe.to_json(),
                 "encoder": encoder.name,
-                "evidence": None if here is None else here.digest(),
+                "evidence": [None if one is None else one.digest() for one in (wrong, there)],
                 "seed": seed,
             }
         )
         if (done := vision_stage.finished(out, identity, resume)) is not None:
             return done
         held = hold_out(samples, recipe.held_out, seed)
+        compares = bool(recipe.compared(model.config))
+        # Where nothing is compared, an image of which nothing is known to be wrong teaches nothing.
         learnt = np.flatnonzero(~held)
-        vectors = text_vectors(stated, learnt, encoder, out)
+        if wrong is not None and not compares:
+            learnt = learnt[wrong.known(learnt)]
+        vectors = text_vectors(stated, learnt, encoder, out) if compares else np.zeros((0, 0), dtype=np.float32)
         progress.decoding(len(images))
         images.keep(progress.advance)
-        material = Material(images, stated, vectors, learnt, np.flatnonzero(held), here)
+        material = Material(images, stated, vectors, learnt, np.flatnonzero(held), wrong, there)
         seconds = None if max_minutes is None else max_minutes * 60
         loop = FaclLoop(model, material, recipe=recipe, seed=seed, device=device, seconds=seconds)
         # Reading images and encoding sentences count as part of the training.
         loop.before = time.monotonic() - started
         vision_stage.run(loop, out, identity, checkpoint_seconds, progress)
-        if loop.evidence is not None:
-            loop.evidence.fold(model)
         told = vision_stage.facts_of(loop, samples, identity, threads, max_minutes) | {
             "kind": "facl",
             "n_held_out": int(held.sum()),
             "attributes": list(stated.attributes),
             "n_sentences": int((stated.sentence[learnt] >= 0).sum()),
             "encoder": encoder.name,
-            "evidence": None if here is None or codec is None else [codec.decode([token]) for token in here.ids],
+            "evidence": None if wrong is None else list(wrong.names),
             "recipe": recipe.to_json(),
         }
         return vision_stage.leave(loop, out, told | dict(facts or {}), "sentences-*.npy")
+
+
+def _scene(
+    samples: Sequence[Sample], model: FakeReasoning, shown: Mapping[str, Shown] | None, codec: Codec | None
+) -> Evidence:
+    """Return what stands where in the samples, in the words of the tokenizer."""
+    if not shown or codec is None:
+        raise UsageError(
+            "the recipe's scene_weight asks for what stands where, which this data does not tell. Take FDR-Scenes, "
+            "such as scenes:train, or set it to 0"
+        )
+    here = words_here(shown, [sample.image.location for sample in samples], codec, model.config.grid)
+    return Evidence(tuple(codec.decode([token]) for token in here.ids), here)

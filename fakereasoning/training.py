@@ -26,12 +26,11 @@ from accelerate import Accelerator
 
 from fakereasoning import adapters
 from fakereasoning.acceleration import accelerator, plain_attention
-from fakereasoning.evidence import KeptEvidence, shown_by
+from fakereasoning.evidence import Evidence, EvidenceHead, Kinds, shown_by
 from fakereasoning.frozen import FrozenFeatures, frozen_features
 from fakereasoning.model import FakeReasoning
 from fakereasoning.optimisation import recompute_blocks
 from fakereasoning.pixels import TrainingImages
-from fakereasoning.places import SaidHere
 from fakereasoning.recipe import TuneRecipe
 from fakereasoning.records import Record
 from fakereasoning.resuming import Checkpoints
@@ -64,6 +63,7 @@ def tune(
     records: Sequence[Record],
     *,
     samples: Sequence[Sample] = (),
+    kinds: Kinds | None = None,
     recipe: TuneRecipe,
     out: Path,
     seed: int = 0,
@@ -77,7 +77,8 @@ def tune(
 ) -> TuneResult:
     """Train a model on records and write it to the folder `out`; `model` itself is used up.
 
-    `samples` are the records' own, with the masks that the recipe's evidence is learnt from.
+    `samples` are the records' own, with the masks that the recipe's evidence is learnt from; `kinds` may name by
+    location what these show.
 
     `max_minutes` of wall time, preparation included, end the training earlier, with the learning rate gone down to 0 by
     then. `resume` continues what a killed training left in `out`, and returns at once where the same training has
@@ -98,7 +99,7 @@ def tune(
         rows = Rows(records, codec, model.config, recipe)
         side, pad = model.config.image_size, model.config.pad_to_square
         images = TrainingImages(rows.files, side, pad=pad, threads=torch.get_num_threads())
-        shown = shown_by(rows.files, samples, codec, model) if recipe.evidence_weight else None
+        shown = shown_by(rows.files, samples, model, kinds) if recipe.evidence_weight else None
         identity = _identity(model, rows, images, recipe, seed, shown)
         if (finished := _finished(out, identity, resume)) is not None:
             return finished
@@ -132,7 +133,7 @@ def tune(
 
 
 def _identity(
-    model: FakeReasoning, rows: Rows, images: TrainingImages, recipe: TuneRecipe, seed: int, shown: SaidHere | None
+    model: FakeReasoning, rows: Rows, images: TrainingImages, recipe: TuneRecipe, seed: int, shown: Evidence | None
 ) -> str:
     """Return the sha256 that tells whether a saved state or a finished folder is of this training."""
     # What is asked is told by the rows.
@@ -178,7 +179,7 @@ def _prepared(
     driver: Accelerator,
     out: Path,
     *,
-    shown: SaidHere | None,
+    shown: Evidence | None,
     recipe: TuneRecipe,
     seed: int,
     seconds: float | None,
@@ -213,7 +214,7 @@ def _prepared(
         features,
         recipe=recipe,
         tokens=codec.cpm if recipe.cpm_weight else None,
-        evidence=None if shown is None else KeptEvidence(shown),
+        evidence=None if shown is None else EvidenceHead(model.config.width, shown),
         accelerator=driver,
         seed=seed,
         seconds=seconds,
@@ -260,7 +261,9 @@ def _finish(
     driver = loop.accelerator
     gathered = driver.get_state_dict(loop.objective)
     if driver.is_main_process:
-        state = {name.removeprefix("model."): tensor.detach().cpu() for name, tensor in gathered.items()}
+        # The head of evidence has done its work.
+        kept = {name: tensor for name, tensor in gathered.items() if name.startswith("model.")}
+        state = {name.removeprefix("model."): tensor.detach().cpu() for name, tensor in kept.items()}
         if recipe.lora is not None:
             adapters.write_lora_folder(state, recipe.lora, out / ADAPTER)
             state = adapters.merged(state, recipe.lora)

@@ -15,7 +15,7 @@ from accelerate.utils import broadcast
 
 from fakereasoning.batches import Batches, Index, hold_out
 from fakereasoning.cpm import CPMTokens
-from fakereasoning.evidence import KeptEvidence
+from fakereasoning.evidence import EvidenceHead
 from fakereasoning.frozen import FrozenFeatures
 from fakereasoning.model import FakeReasoning
 from fakereasoning.objective import Losses, Objective
@@ -39,7 +39,7 @@ class TuningLoop:
         *,
         recipe: TuneRecipe,
         tokens: CPMTokens | None,
-        evidence: KeptEvidence | None,
+        evidence: EvidenceHead | None,
         accelerator: Accelerator,
         seed: int,
         seconds: float | None,
@@ -64,7 +64,7 @@ class TuningLoop:
         self.held = self.held[np.argsort(lengths[self.held], kind="stable")]
         self.dtype = next(model.clip.parameters()).dtype
         objective = Objective(model, recipe, tokens, evidence)
-        self.objective, self.optimizer = accelerator.prepare(objective, optimizer(model, recipe))
+        self.objective, self.optimizer = accelerator.prepare(objective, optimizer(model, recipe, evidence))
         self.total = recipe.steps or max(1, round(recipe.epochs * self.batches.steps))
         self.pace = Pace(self.total, seconds)
         self.position = 0

@@ -70,8 +70,7 @@ def train_words(
         progress = stack.enter_context(TrainingProgress(quiet))
         locations = [sample.image.location for sample in samples]
         said = words_said(records, locations, codec, recipe)
-        grid = model.config.image_size // int(model.config.clip["patch_size"])
-        here = words_here((shown or {}) if recipe.places_weight else {}, locations, codec, grid)
+        here = words_here((shown or {}) if recipe.places_weight else {}, locations, codec, model.config.grid)
         images = vision_stage.images_of(samples, model)
         identity = checkpoint.identity(
             {

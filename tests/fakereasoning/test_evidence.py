@@ -1,4 +1,4 @@
-"""Evidence at its place: which words count, which patches show them, and that FACL comes to tell them there."""
+"""Evidence at its place: which terms count, which patches show them, and that it comes to be told there."""
 
 import math
 from dataclasses import replace
@@ -8,19 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from fakereasoning.evidence import EvidenceHead, KeptEvidence, evidence, patches, shown_by
+from fakereasoning.evidence import EvidenceHead, evidence, patches
 from fakereasoning.facl_loop import FaclLoop
 from fakereasoning.facl_recipe import FaclRecipe
 from fakereasoning.model import FakeReasoning
-from fakereasoning.objective import Objective
-from fakereasoning.pixels import TrainingImages, normalised
-from fakereasoning.places import NOTHING, UNKNOWN, SaidHere, places_loss
-from fakereasoning.recipe import TuneRecipe
-from fakereasoning.records import Record
-from fakereasoning.rows import Rows
+from fakereasoning.places import NOTHING, UNKNOWN, Place, SaidHere, Shown, places_loss
 from fakereasoning.stage1 import train_facl
 from fakereasoning.tokenizer import train_tokenizer
-from fakereasoning.training import tune
 from fdr_bench.errors import DataError, RunError, UsageError
 from tests.fakereasoning.test_stage1 import CLIP_ONLY, CONFIG, SAMPLES, Letters
 
@@ -30,28 +24,13 @@ RECIPE = FaclRecipe(
 CODEC = train_tokenizer(["Stripes across. Stripes down. A red ball stands here."] * 8, vocabulary=320)
 
 
-@pytest.fixture(scope="module")
-def samples(tmp_path_factory):
-    """Give every fake a mask: its stripes show in the left half, where the right half is made plain."""
-    folder = tmp_path_factory.mktemp("regions")
-    half = np.zeros((16, 16), dtype=np.uint8)
-    half[:, :8] = 255
-    Image.fromarray(half).save(folder / "left.png")
-    given = []
-    for sample in SAMPLES:
-        said = [name for name, text in (sample.attributes or {}).items() if text]
-        regions = {name: str(folder / "left.png") for name in said} if sample.label == "fake" else None
-        given.append(replace(sample, regions=regions, caption="Stripes here."))
-    return given
-
-
 def fresh(config=CONFIG) -> FakeReasoning:
     torch.manual_seed(0)
     return FakeReasoning(replace(config, language={**config.language, "vocab_size": CODEC.vocabulary}))
 
 
-def train(out, samples, *, model=None, recipe=RECIPE, codec=CODEC, **keywords):
-    common = {"threads": 1, "quiet": True, "encoder": Letters(), "codec": codec}
+def train(out, samples, *, model=None, recipe=RECIPE, **keywords):
+    common = {"threads": 1, "quiet": True, "encoder": Letters()}
     return train_facl(model or fresh(), samples, out=out, recipe=recipe, **common, **keywords)
 
 
@@ -85,9 +64,9 @@ def test_a_patch_counts_by_its_share_or_by_being_the_most_covered(tmp_path):
 
 
 def test_words_of_captions_and_what_lies_beside_a_region_do_not_count(samples):
-    here = evidence(samples, CODEC, 4)
+    names, here = evidence(samples, 4)
     # "Stripes" is in every caption.
-    assert [CODEC.decode([token]) for token in here.ids] == [" across", " down"]
+    assert names == ("across", "down")
     real = [number for number, sample in enumerate(samples) if sample.label == "real"]
     assert (here.rows[real] == UNKNOWN).all()
     for number, sample in enumerate(samples):
@@ -108,24 +87,69 @@ def test_where_two_regions_overlap_both_sentences_are_told_and_of_one_without_a_
     shown(upper, [(row, column) for row in range(4) for column in range(8)])
     said = {"Across": "Stripes across.", "Down": "Stripes down."}
     two = replace(first, attributes=said, regions={"Across": str(left), "Down": str(upper)})
-    here = evidence([two, replace(two, regions={"Down": str(upper)})], CODEC, 2)
+    found = evidence([two, replace(two, regions={"Down": str(upper)})], 2)
+    here = found.here
     assert [here.told[row].tolist() for row in here.rows[0] if row >= 0] == [[True, True], [False, True], [True, False]]
     assert here.rows[0, 3] == UNKNOWN and (here.rows[1] == UNKNOWN).all()
+    assert found.known(np.arange(2)).tolist() == [True, False]
+    assert found.of_images(np.array([1, 0])).tolist() == [[False, False], [True, True]]
+
+
+def test_a_kind_stands_for_the_words_of_its_sentence(samples):
+    fakes = [sample for sample in samples if sample.label == "fake"]
+    kinds = {
+        sample.image.location: {
+            name: f"{name.lower()}-kind" for name, text in (sample.attributes or {}).items() if text
+        }
+        for sample in fakes
+    }
+    named, worded = evidence(samples, 4, kinds), evidence(samples, 4)
+    assert named.names == ("across-kind", "down-kind")
+    assert np.array_equal(named.here.rows, worded.here.rows) and np.array_equal(named.here.told, worded.here.told)
+    assert named.digest() != worded.digest()
+    # A sentence whose kind is not known is about a place of which nothing is said.
+    first = fakes[0].image.location
+    partly = evidence(samples, 4, {location: of for location, of in kinds.items() if location != first})
+    place = [sample.image.location for sample in samples].index(first)
+    shown = partly.here.rows[place] >= 0
+    assert shown.any() and not partly.here.told[partly.here.rows[place][shown]].any()
 
 
 def test_held_out_images_tell_what_is_wrong_where_it_is(samples, tmp_path):
     result = train(tmp_path, samples, recipe=replace(RECIPE, epochs=36))
     first, last = result.card["history"][0], result.card["history"][-1]
     assert first["evidence"] < 0.8 and last["evidence"] > 0.95
-    assert last["places"] < 0.7 * result.card["history"][1]["places"]
-    assert result.card["evidence"] == [" across", " down"]
+    assert first["evidence_anywhere"] < 0.8 and last["evidence_anywhere"] > 0.95
+    assert result.card["evidence"] == ["across", "down"]
     before, after = fresh().state_dict(), result.model.state_dict()
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
-    embeddings = "language.model.embed_tokens.weight"
-    assert {name.partition(".")[0] for name in changed - {embeddings}} == {"dino", "dino_projector", "fusion"}
-    ids = evidence(samples, CODEC, 4).ids
-    rows = (before[embeddings] != after[embeddings]).any(dim=1).nonzero().flatten().tolist()
-    assert rows == sorted(ids)
+    changed = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"dino", "dino_projector", "fusion"}
+
+
+def test_evidence_alone_is_learnt_of_the_fakes_and_the_towers_that_rest_stay_as_they_are(samples, tmp_path):
+    alone = replace(RECIPE, cross_weight=0.0, intra_weight=0.0, rates={"clip": 3e-3}, keep={}, epochs=36)
+    result = train(tmp_path, samples, recipe=alone)
+    first, last = result.card["history"][0], result.card["history"][-1]
+    assert first["evidence"] < 0.8 and last["evidence"] > 0.95
+    assert {"cross", "intra", "drift"} <= last.keys() and last["cross"] == 0
+    assert "probe" not in last and result.card["trained_on"]["n_real"] == 0 and result.card["trained_on"]["n_fake"] > 0
+    before, after = fresh().state_dict(), result.model.state_dict()
+    changed = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"clip", "clip_projector", "fusion"}
+    with pytest.raises(UsageError, match="has no loss"):
+        replace(alone, evidence_weight=0.0)
+
+
+def test_what_stands_where_goes_on_being_told_beside_it(samples, tmp_path):
+    recipe = replace(RECIPE, scene_weight=1.0, epochs=48)
+    ball = Place(across=0.25, down=0.5, half_width=0.2, half_height=0.4, words=("red", "ball"))
+    shown = {sample.image.location: Shown((ball,)) for sample in samples}
+    history = train(tmp_path / "told", samples, recipe=recipe, shown=shown, codec=CODEC).card["history"]
+    assert history[-1]["scene_loss"] < 0.7 * history[1]["scene_loss"]
+    with pytest.raises(UsageError, match="what stands where, which this data does not tell"):
+        train(tmp_path / "untold", samples, recipe=recipe, codec=CODEC)
+    with pytest.raises(UsageError, match="scene_weight goes with evidence"):
+        replace(recipe, evidence_weight=0.0)
 
 
 def test_a_killed_training_goes_on_to_the_same_bytes(samples, tmp_path, monkeypatch):
@@ -151,12 +175,11 @@ def test_without_a_weight_no_mask_is_read_and_with_one_there_must_be_some(sample
     unread = [replace(sample, regions={"Across": "/nowhere.png"}) for sample in samples]
     card = train(tmp_path / "plain", unread, recipe=replace(RECIPE, evidence_weight=0.0, steps=1)).card
     assert card["evidence"] is None and "evidence" not in card["history"][-1]
+    assert card["history"][-1]["evidence_loss"] == 0
     with pytest.raises(DataError, match=r"nowhere\.png cannot be read"):
         train(tmp_path / "unread", unread)
     with pytest.raises(DataError, match="Take a dataset with regions"):
         train(tmp_path / "none", SAMPLES)
-    with pytest.raises(UsageError, match="give its codec"):
-        train(tmp_path / "codec", samples, codec=None)
     with pytest.raises(UsageError, match="evidence_weight is -1"):
         FaclRecipe(evidence_weight=-1)
 
@@ -166,7 +189,7 @@ def test_a_tower_that_is_not_compared_learns_by_evidence_alone(samples, tmp_path
     result = train(tmp_path / "both", samples, recipe=recipe)
     before, after = fresh().state_dict(), result.model.state_dict()
     changed = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {"clip", "dino", "clip_projector", "dino_projector", "fusion", "language"}
+    assert changed == {"clip", "dino", "clip_projector", "dino_projector", "fusion"}
     # Without evidence nothing reaches it.
     alone = train(tmp_path / "none", samples, recipe=replace(recipe, evidence_weight=0.0, weight_decay=0.0))
     after = alone.model.state_dict()
@@ -187,20 +210,41 @@ def test_a_tower_that_is_not_compared_learns_by_evidence_alone(samples, tmp_path
         (replace(CONFIG, fusion="cross-attention"), {"clip": 1e-3, "dino": 1e-3}),
     ],
 )
-def test_every_kind_of_fusion_tells_one_row_of_words_a_patch(config, rates, samples, tmp_path):
+def test_every_kind_of_fusion_tells_one_row_of_terms_a_patch(config, rates, samples, tmp_path):
     model = fresh(config)
-    here = evidence(samples, CODEC, 4)
-    head = EvidenceHead(model, tuple(rates), here)
-    tokens = torch.randn(3, model.config.image_tokens, 16, generator=torch.Generator().manual_seed(0))
-    logits = head(tokens)
-    assert logits.shape == (3, 16, 2)
-    several = model.config.image_tokens // 16
-    mean = tokens[1, 5 * several : 6 * several].mean(dim=0) @ head.words[1] + head.known[1]
-    assert logits[1, 5, 1].item() == pytest.approx(mean.item(), abs=1e-5)
-    # What is known before looking: of the patches that show something, half the share of each word.
-    half = here.told[here.rows[here.rows >= 0]].mean(axis=0) / 2
+    shown = evidence(samples, 4)
+    head = EvidenceHead(16, shown)
+    random = torch.Generator().manual_seed(0)
+    tokens = torch.randn(3, model.config.image_tokens, 16, generator=random)
+    # What is known before looking: of the patches that show something, half the share of each term.
+    half = shown.here.told[shown.here.rows[shown.here.rows >= 0]].mean(axis=0) / 2
     assert head.known.tolist() == pytest.approx([math.log(share / (1 - share)) for share in half])
+    here, anywhere = head(tokens)
+    assert torch.equal(here, head.known.expand(3, 16, 2)) and here.shape == (3, 16, 2)
+    # And of the fakes the share that shows it.
+    fakes = [sample for sample in samples if sample.label == "fake"]
+    share = sum(bool((sample.attributes or {})["Across"]) for sample in fakes) / len(fakes)
+    assert anywhere[0, 0].sigmoid().item() == pytest.approx(share, abs=1e-5)
+    with torch.no_grad():
+        for weights in (head.what, head.any):
+            weights.normal_(generator=random)
+    here, anywhere = head(tokens)
+    several = model.config.image_tokens // 16
+    patches_ = tokens[1].reshape(16, several, 16).mean(dim=1)
+    assert here[1, 5, 1].item() == pytest.approx((patches_[5] @ head.what[1] + head.known[1]).item(), abs=1e-5)
+    whole = (patches_ @ head.any[1]).exp().sum().log() + head.seldom[1]
+    assert anywhere[1, 1].item() == pytest.approx(whole.item(), abs=1e-4)
     train(tmp_path, samples, model=model, recipe=replace(RECIPE, rates=rates, steps=2))
+
+
+def test_an_image_of_which_nothing_is_known_adds_nothing_to_the_loss(samples):
+    head = EvidenceHead(16, evidence(samples, 4))
+    torch.nn.init.normal_(head.any)
+    real, fake = (next(n for n, one in enumerate(samples) if one.label == label) for label in ("real", "fake"))
+    tokens = torch.randn(2, 16, 16, generator=torch.Generator().manual_seed(0))
+    alone, both = head.loss(tokens[:1], np.array([fake])), head.loss(tokens, np.array([fake, real]))
+    assert alone.item() == pytest.approx(both.item()) and alone > 0
+    assert head.loss(tokens[1:], np.array([real])).item() == 0
 
 
 def test_a_place_that_shows_nothing_is_told_that_it_does():
@@ -209,72 +253,3 @@ def test_a_place_that_shows_nothing_is_told_that_it_does():
     assert on.item() == pytest.approx(math.log1p(math.exp(-2))) and off.item() == pytest.approx(
         math.log1p(math.exp(-1))
     )
-
-
-# ---------------------------------------------------------------- in tuning
-
-TUNING = TuneRecipe(
-    trainable=("dino", "projectors", "fusion", "language"),
-    batch=8,
-    lr=3e-3,
-    epochs=16,
-    held_out=0.1,
-    evidence_weight=1.0,
-)
-
-
-def records_of(samples) -> list[Record]:
-    answer = "<REASONING> {} </REASONING> <CONCLUSION> This image is {}. </CONCLUSION>"
-    return [
-        Record(
-            id=sample.id,
-            image=sample.image,
-            question="Real or fake?",
-            answer=answer.format(" ".join(text for text in (sample.attributes or {}).values() if text), sample.label),
-            label=sample.label,
-        )
-        for sample in samples
-    ]
-
-
-def test_in_tuning_evidence_is_read_by_the_language_models_own_embeddings(samples):
-    records = records_of(samples)
-    recipe = replace(TUNING, evidence_weight=0.5)
-    model = fresh(replace(CONFIG, dropout=0.0)).eval()
-    rows = Rows(records, CODEC, model.config, recipe)
-    here = shown_by(rows.files, samples, CODEC, model)
-    fakes = np.flatnonzero([sample.label == "fake" for sample in samples])[:3]
-    batch = rows.batch(fakes, TrainingImages(rows.files, 16), None, like=torch.empty(0))
-    assert batch.images is not None and batch.images.tolist() == rows.images[fakes].tolist()
-    objective = Objective(model, recipe, CODEC.cpm, KeptEvidence(here))
-    assert objective.eval()(batch).evidence == 0
-    losses = objective.train()(batch)
-    with torch.no_grad():
-        logits = EvidenceHead(model, ("dino",), here)(model.image_tokens(model.visual_features(batch.pixels)))
-    expected = torch.stack(places_loss(logits, here, rows.images[fakes])).sum().item() / len(here.ids)
-    assert losses.evidence.item() == pytest.approx(expected, rel=1e-5)
-    told = losses.language + recipe.cpm_weight * losses.cpm + 0.5 * losses.evidence
-    assert losses.total.item() == pytest.approx(told.item(), rel=1e-5)
-
-
-def test_a_tuning_with_evidence_comes_to_tell_it_and_one_without_does_not(samples, tmp_path):
-    records = records_of(samples)
-
-    def tuned(name, recipe):
-        options = {"threads": 1, "quiet": True, "samples": samples}
-        return tune(fresh(), CODEC, records, recipe=recipe, out=tmp_path / name, **options)
-
-    def remaining(model) -> float:
-        here = shown_by([record.image for record in records], samples, CODEC, model)
-        images = TrainingImages([record.image for record in records], 16)
-        every = np.arange(len(records))
-        with torch.no_grad():
-            tokens = model.image_tokens(model.visual_features(normalised(images.take(every))))
-            return KeptEvidence(here).loss(model, tokens, every).item()
-
-    kept, left = tuned("kept", TUNING), tuned("left", replace(TUNING, evidence_weight=0.0))
-    assert remaining(kept.model) < 0.8 * remaining(left.model)
-    history = kept.card["history"]
-    assert history[-1]["evidence"] < 0.8 * history[0]["evidence"] and "evidence" not in left.card["history"][-1]
-    with pytest.raises(UsageError, match="no sample with masks is known"):
-        tune(fresh(), CODEC, records, recipe=TUNING, out=tmp_path / "none", quiet=True)

@@ -12,38 +12,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fakereasoning import ablations, pipeline, tuning_loop
+from fakereasoning import pipeline, tuning_loop
 from fakereasoning.calibration import HIGHEST, LOWEST, read_temperature
-from fakereasoning.config import size
 from fakereasoning.pipeline import Plan, train, train_stage
 from fakereasoning.starting import read_start, with_dino, with_fusion
 from fdr_bench.errors import UsageError
-from fdr_bench.store import read_scores
 from fdr_bench.weights_card import read_card
 from tests.fakereasoning import small, two_processes
-from tests.fakereasoning.test_stage1 import Letters
 
 ROOT = Path(__file__).resolve().parents[2]
-DATA = "scenes:train?n=16&size=32"
-
-
-@pytest.fixture
-def plan(tmp_path, monkeypatch) -> Plan:
-    """A plan for the small model: two steps a stage on sixteen pictures."""
-
-    def small_size(name, *, vision=None, fusion=None):
-        asked = size(name, vision=vision, fusion=fusion)
-        config = replace(small.config(320), max_length=512)
-        return replace(
-            config, vision=asked.vision, fusion=asked.fusion, dino=None if asked.dino is None else config.dino
-        )
-
-    for module in ("starting", "pipeline"):
-        monkeypatch.setattr(f"fakereasoning.{module}.size", small_size)
-    monkeypatch.setattr("fakereasoning.stage1.minilm", Letters)
-    monkeypatch.setenv("FDR_BENCH_CACHE", str(tmp_path.parent / "cache"))
-    changes = {"words": {"batch": 8}, "base": {"batch": 4}, "facl": {"batch": 8}, "tune": {"batch": 4}}
-    return Plan(data=DATA, out=tmp_path / "out", changes=changes, steps=2, threads=1, quiet=True, command="again")
 
 
 def test_all_stages_leave_a_folder_in_half_precision_whose_card_tells_of_each(plan):
@@ -51,14 +28,14 @@ def test_all_stages_leave_a_folder_in_half_precision_whose_card_tells_of_each(pl
     (plan.out / "calibration.json").write_text("{}")  # of weights that lay there before
     assert train(plan) == plan.out
     assert {path.name for path in plan.out.iterdir()} == {
-        *("words", "base", "facl", "tune"),
+        *("words", "base", "evidence", "facl", "tune"),
         *("model.safetensors", "config.json", "tokenizer.json", "card.json"),
     }
     weights, tuned = load_file(plan.out / "model.safetensors"), load_file(plan.out / "tune" / "model.safetensors")
     assert {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()} == {torch.float16}
     assert all(torch.equal(weights[name], tensor.to(weights[name].dtype)) for name, tensor in tuned.items())
     card = json.loads((plan.out / "card.json").read_text())
-    assert list(card["stages"]) == ["words", "base", "facl", "tune"]
+    assert list(card["stages"]) == ["words", "base", "evidence", "facl", "tune"]
     assert card["trained_on"]["generators"] == ["transposed-conv-2"]
     assert (card["trained_on"]["n_real"], card["trained_on"]["n_fake"]) == (8, 8)
     assert card["seconds"] == pytest.approx(sum(stage["seconds"] for stage in card["stages"].values()), abs=0.1)
@@ -68,7 +45,7 @@ def test_all_stages_leave_a_folder_in_half_precision_whose_card_tells_of_each(pl
 
 
 def test_finished_stages_are_skipped_and_a_later_one_begins_with_the_one_before(plan, monkeypatch):
-    train(replace(plan, stages=("words", "base", "facl")))
+    train(replace(plan, stages=("words", "base", "evidence", "facl")))
     before = (plan.out / "base" / "model.safetensors").stat().st_mtime_ns
     positions = []
     advance = tuning_loop.TuningLoop._advance
@@ -81,12 +58,15 @@ def test_finished_stages_are_skipped_and_a_later_one_begins_with_the_one_before(
     train(plan)
     assert positions == [0, 1]  # those of the tuning
     assert (plan.out / "base" / "model.safetensors").stat().st_mtime_ns == before
-    words, base, facl, tuned = (
-        load_file(plan.out / stage / "model.safetensors") for stage in ("words", "base", "facl", "tune")
+    words, base, evidence, facl, tuned = (
+        load_file(plan.out / stage / "model.safetensors") for stage in ("words", "base", "evidence", "facl", "tune")
     )
-    # Words and base have CLIP alone; DINO and the fusion join in FACL, which leaves the blocks of the language model.
-    assert words.keys() == base.keys()
+    # Up to evidence it is CLIP alone; DINO and the fusion join in FACL, which leaves the blocks of the language model.
+    assert words.keys() == base.keys() == evidence.keys()
     assert {name.partition(".")[0] for name in facl.keys() - base.keys()} == {"dino", "dino_projector", "fusion"}
+    changed = {name.partition(".")[0] for name in base if not torch.equal(base[name], evidence[name])}
+    assert changed == {"clip", "clip_projector"}
+    assert all(torch.equal(evidence[name], facl[name]) for name in evidence)
     layers = [name for name in base if name.startswith("language.model.layers.")]
     assert layers and all(torch.equal(base[name], facl[name]) for name in layers)
     # Tuning leaves DINO as FACL made it, and goes on with CLIP.
@@ -166,68 +146,6 @@ def test_a_model_gets_another_fusion_and_keeps_the_rest():
     assert set(alone.stored_tensors()) == {
         name for name in model.stored_tensors() if name.startswith(("clip.", "clip_projector.", "language."))
     }
-
-
-def test_variants_share_their_base_and_facl(plan, monkeypatch):
-    monkeypatch.setattr(ablations, "_scores", lambda folder, plan, test: {"acc": 0.5, "ap": 0.75})
-    path = ablations.ablate(plan, variants=["full", "no-reasoning", "no-facl"], seeds=2, test="scenes")
-    assert {folder.name for folder in plan.out.iterdir() if folder.is_dir()} == {
-        *("words-0", "words-1", "base-0", "base-1"),
-        *("facl-clip+dino-faff-0", "facl-clip+dino-faff-1"),
-        *("full-0", "full-1", "no-reasoning-0", "no-reasoning-1", "no-facl-0", "no-facl-1"),
-    }
-    row = path.read_text().splitlines()[2]
-    assert row == "| full model | 2 | 50.0 ± 0.0 | – | 75.0 ± 0.0 | – | – | – | – | – | – |"
-    recipe = json.loads((plan.out / "no-reasoning-0" / "card.json").read_text())["recipe"]
-    assert recipe["stages"] == ["CONCLUSION"]
-
-
-def test_variants_may_all_begin_with_one_base(plan, monkeypatch):
-    monkeypatch.setattr(ablations, "_scores", lambda folder, plan, test: {"acc": 0.5})
-    base = train_stage(replace(plan, out=plan.out / "base"), "base")
-    ablations.ablate(
-        replace(plan, start=base, out=plan.out / "all"), variants=["full", "clip", "interleave"], seeds=1, test="scenes"
-    )
-    made = {folder.name for folder in (plan.out / "all").iterdir() if folder.is_dir()}
-    assert made == {
-        *("facl-clip+dino-faff-0", "facl-clip-none-0", "facl-clip+dino-interleave-0"),
-        *("full-0", "clip-0", "interleave-0"),
-    }
-    fusions = {
-        name: json.loads((plan.out / "all" / name / "config.json").read_text())["fusion"]
-        for name in ("full-0", "clip-0", "interleave-0")
-    }
-    assert fusions == {"full-0": "faff", "clip-0": "none", "interleave-0": "interleave"}
-
-
-def test_a_variant_is_tested_once_and_its_scores_are_found_again(plan):
-    test = "scenes:test?generator=dct-bottleneck&fakes=1&reals=1&size=32"
-    changes = {**plan.changes, "tune": {"batch": 4, "stages": ["CONCLUSION"]}}
-    plan = replace(plan, changes=changes)
-    table = ablations.ablate(plan, variants=["no-facl"], seeds=1, test=test).read_text()
-    (predictions,) = (plan.out / "runs").glob("*/*/*/predictions.jsonl")
-    written = predictions.stat().st_mtime_ns
-    assert ablations.ablate(plan, variants=["no-facl"], seeds=1, test=test).read_text() == table
-    assert predictions.stat().st_mtime_ns == written
-    assert table.splitlines()[2].startswith("| without FACL | 1 | ")
-    # Conclusions alone have no reasoning to be measured: what stands beside the model in the run is not the model's.
-    (run,) = (plan.out / "runs").iterdir()
-    assert any(row["metric"] == "bleu1@nltk-split" and row["value"] is not None for row in read_scores(run))
-    values = json.loads((plan.out / "ablations.json").read_text())["variants"]["no-facl"]
-    assert values["bleu1@nltk-split"] == [None] and values["css@minilm-l6"] == [None]
-
-
-def test_an_ablation_with_a_fusion_is_refused(plan):
-    with pytest.raises(UsageError, match="leave --vision and --fusion out"):
-        ablations.ablate(replace(plan, fusion="interleave"), variants=["full"], seeds=1, test="scenes")
-
-
-def test_the_table_has_mean_and_deviation_over_seeds_and_a_dash_for_what_is_not():
-    values = {metric: [None] for metric in ablations.TOLD} | {"acc": [0.7, 0.8, 0.9], "ap": [0.875]}
-    # Standard deviation of 70, 80, 90 with n - 1: sqrt((100 + 0 + 100) / 2) = 10.
-    assert ablations.table([ablations.Figures("clip", values)]).splitlines()[2] == (
-        "| CLIP alone | 3 | 80.0 ± 10.0 | – | 87.5 | – | – | – | – | – | – |"
-    )
 
 
 @pytest.mark.slow

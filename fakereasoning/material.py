@@ -1,0 +1,53 @@
+"""What a training learns from: the data's samples and records, and what FDR-Scenes alone tells of its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+from fakereasoning.evidence import Kinds
+from fakereasoning.facl_recipe import FaclRecipe
+from fakereasoning.places import Shown
+from fakereasoning.recipe import Questions, TuneRecipe
+from fakereasoning.records import Record, read_records
+from fakereasoning.scene_faults import scenes_faults
+from fakereasoning.scene_places import scenes_shown
+from fakereasoning.scene_questions import scene_questions
+from fakereasoning.words import WordsRecipe
+from fdr_bench.data import open_dataset
+from fdr_bench.types import Dataset
+
+Stage = Literal["words", "base", "evidence", "facl", "tune"]
+BEFORE: tuple[Stage, ...] = ("words", "base")
+"""Stages that know nothing of forgery, and that a model to begin with stands in for."""
+
+
+class Material(NamedTuple):
+    """The samples, the records about them, and of FDR-Scenes questions about what they show, and where it is."""
+
+    dataset: Dataset
+    records: list[Record]
+    questions: list[Record]
+    shown: Mapping[str, Shown]
+    """What stands where, by an image's location."""
+    kinds: Kinds | None
+    """What is wrong, likewise; None where the data name no kinds."""
+
+
+def gather(data: str, asked: Questions, recipes: Mapping[Stage, TuneRecipe | FaclRecipe | WordsRecipe]) -> Material:
+    """Return what stages by these recipes learn from; what none of them reads is empty.
+
+    `asked` is the question that goes with chains of thought. Raises `UsageError` where stages before FACL, or a
+    recipe's scene_weight, ask for FDR-Scenes and `data` is another set.
+    """
+    dataset = open_dataset(data)
+    before = any(stage in recipes for stage in BEFORE)
+    scene = any(isinstance(one, FaclRecipe) and one.scene_weight for one in recipes.values())
+    evidence = any(not isinstance(one, WordsRecipe) and one.evidence_weight for one in recipes.values())
+    return Material(
+        dataset,
+        read_records(dataset, questions=asked),
+        scene_questions(dataset) if before else [],
+        scenes_shown(dataset) if before or scene else {},
+        scenes_faults(dataset) if evidence and dataset.spec.startswith("scenes") else None,
+    )

@@ -1,0 +1,78 @@
+"""Evidence goes on being told in tuning, by a head that is dropped."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fakereasoning.evidence import EvidenceHead, shown_by
+from fakereasoning.objective import Objective
+from fakereasoning.pixels import TrainingImages
+from fakereasoning.recipe import TuneRecipe
+from fakereasoning.records import Record
+from fakereasoning.rows import Rows
+from fakereasoning.training import tune
+from fdr_bench.errors import UsageError
+from tests.fakereasoning.test_evidence import CODEC, fresh
+from tests.fakereasoning.test_stage1 import CONFIG
+
+TUNING = TuneRecipe(
+    trainable=("dino", "projectors", "fusion", "language"),
+    batch=8,
+    lr=3e-3,
+    epochs=16,
+    held_out=0.1,
+    evidence_weight=1.0,
+)
+
+
+def records_of(samples) -> list[Record]:
+    answer = "<REASONING> {} </REASONING> <CONCLUSION> This image is {}. </CONCLUSION>"
+    return [
+        Record(
+            id=sample.id,
+            image=sample.image,
+            question="Real or fake?",
+            answer=answer.format(" ".join(text for text in (sample.attributes or {}).values() if text), sample.label),
+            label=sample.label,
+        )
+        for sample in samples
+    ]
+
+
+def test_in_tuning_a_head_reads_evidence_and_is_dropped(samples):
+    records = records_of(samples)
+    recipe = replace(TUNING, evidence_weight=0.5)
+    model = fresh(replace(CONFIG, dropout=0.0)).eval()
+    rows = Rows(records, CODEC, model.config, recipe)
+    head = EvidenceHead(16, shown_by(rows.files, samples, model))
+    torch.nn.init.normal_(head.what)
+    fakes = np.flatnonzero([sample.label == "fake" for sample in samples])[:3]
+    batch = rows.batch(fakes, TrainingImages(rows.files, 16), None, like=torch.empty(0))
+    assert batch.images is not None and batch.images.tolist() == rows.images[fakes].tolist()
+    objective = Objective(model, recipe, CODEC.cpm, head)
+    assert objective.eval()(batch).evidence == 0
+    losses = objective.train()(batch)
+    with torch.no_grad():
+        tokens = model.image_tokens(model.visual_features(batch.pixels))
+        expected = head.loss(tokens, rows.images[fakes])
+    assert losses.evidence.item() == pytest.approx(expected.item(), rel=1e-5)
+    told = losses.language + recipe.cpm_weight * losses.cpm + 0.5 * losses.evidence
+    assert losses.total.item() == pytest.approx(told.item(), rel=1e-5)
+
+
+def test_a_tuning_with_evidence_comes_to_tell_it(samples, tmp_path):
+    records = records_of(samples)
+    options = {"threads": 1, "quiet": True, "samples": samples}
+    kept = tune(fresh(), CODEC, records, recipe=TUNING, out=tmp_path / "kept", **options)
+    left = tune(fresh(), CODEC, records, recipe=replace(TUNING, evidence_weight=0.0), out=tmp_path / "left", **options)
+    history = kept.card["history"]
+    assert history[-1]["evidence"] < 0.6 * history[0]["evidence"] and "evidence" not in left.card["history"][-1]
+    assert (
+        load_file(tmp_path / "kept" / "model.safetensors").keys()
+        == load_file(tmp_path / "left" / "model.safetensors").keys()
+    )
+    with pytest.raises(UsageError, match="no sample with masks is known"):
+        tune(fresh(), CODEC, records, recipe=TUNING, out=tmp_path / "none", quiet=True)
