@@ -54,9 +54,8 @@ class Evidence(NamedTuple):
     def of_images(self, index: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Return the terms that any place of the images at `index` (B,) shows, (B, V)."""
         told = np.zeros((len(index), len(self.names)), dtype=np.bool_)
-        for image, row, behind in zip(told, self.here.rows[index], self.here.behind[index], strict=True):
+        for image, row in zip(told, self.here.rows[index], strict=True):
             image |= self.here.told[row[row >= 0]].any(axis=0)
-            image |= behind & (row == NOTHING).any()
         return told
 
     def known(self, index: NDArray[np.intp]) -> NDArray[np.bool_]:

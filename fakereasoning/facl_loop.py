@@ -37,8 +37,6 @@ class Material(NamedTuple):
     held: Index
     wrong: Evidence | None = None
     """What is wrong, and where, where the recipe weighs it."""
-    there: Evidence | None = None
-    """What stands where, likewise."""
 
 
 class FaclHeads(nn.Module):
@@ -52,18 +50,15 @@ class FaclHeads(nn.Module):
     ) -> None:
         super().__init__()
         self.alignment = alignment
-        self.wrong, self.there = (
-            None if shown is None else EvidenceHead(model.config.width, shown)
-            for shown in (material.wrong, material.there)
-        )
-        led = [getattr(model, f"{tower}_projector") for tower in towers] + [model.fusion] if self.wrong else []
+        self.evidence = None if material.wrong is None else EvidenceHead(model.config.width, material.wrong)
+        led = [getattr(model, f"{tower}_projector") for tower in towers] + [model.fusion] if self.evidence else []
         self.led = nn.ModuleList(part.float().requires_grad_() for part in led if part is not None)
 
 
 class FaclLoop(VisionLoop):
     """One FACL under way."""
 
-    names = ("cross", "intra", "drift", "evidence_loss", "scene_loss")
+    names = ("cross", "intra", "drift", "evidence_loss")
 
     def __init__(
         self,
@@ -115,8 +110,8 @@ class FaclLoop(VisionLoop):
         return augment(self.images.take(index), self.recipe.views(self.model.config.image_size), random)
 
     def losses(self, index: Index, seen: Pixels) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Return the weighted sum, and the losses by `names`; drift is weighted, evidence and scene are a term's."""
-        recipe, material = self.recipe, self.material
+        """Return the weighted sum, and the losses by `names`; drift is weighted, evidence is a term's."""
+        recipe = self.recipe
         pixels = normalised(seen, self.device)
         with self.autocast():
             tokens, image = self._seen(pixels)
@@ -126,20 +121,16 @@ class FaclLoop(VisionLoop):
         turned = cross.new_zeros(())
         for name, before in start.items():
             turned = turned + recipe.keep[name] * drift(tokens[name], before)
+        wrong = cross.new_zeros(())
+        head = self._parts.evidence
+        if head is not None and image is not None:
+            with self.autocast():
+                wrong = head.loss(image, index)
+        # A term weighs the same however many there are.
+        terms = 0 if head is None else len(head.shown.names)
         total = recipe.cross_weight * cross + recipe.intra_weight * intra + turned
-        told = [cross, intra, turned]
-        for weight, head, shown in (
-            (recipe.evidence_weight, self._parts.wrong, material.wrong),
-            (recipe.scene_weight, self._parts.there, material.there),
-        ):
-            term = cross.new_zeros(())
-            if head is not None and shown is not None and image is not None:
-                with self.autocast():
-                    term = head.loss(image, index)
-                # A term weighs the same however many there are.
-                total = total + weight * len(shown.names) * term
-            told.append(term)
-        return total, tuple(loss.detach() for loss in told)
+        total = total + recipe.evidence_weight * terms * wrong
+        return total, tuple(loss.detach() for loss in (cross, intra, turned, wrong))
 
     def _contrast(self, tokens: Mapping[Tower, Tensor], index: Index) -> tuple[Tensor, Tensor]:
         """Return the cross-modal and the intra-modal loss of the images at `index`; 0 where no tower is compared."""
@@ -161,7 +152,7 @@ class FaclLoop(VisionLoop):
 
     def _seen(self, pixels: Tensor) -> tuple[dict[Tower, Tensor], Tensor | None]:
         """Return the tokens of the towers that learn and, where evidence is learnt, of the image (B, n, width)."""
-        if self._parts.wrong is None:
+        if self._parts.evidence is None:
             return self.tokens(self.towers, pixels), None
         features = self.model.visual_features(pixels)
         return {name: getattr(features, name) for name in self.towers}, self.model.image_tokens(features)
@@ -203,7 +194,7 @@ class FaclLoop(VisionLoop):
 
     def _precision(self, index: Index) -> tuple[float, float]:
         """Return how well the terms of places that show something, and of images, are told; NaN without evidence."""
-        head, wrong = self._parts.wrong, self.material.wrong
+        head, wrong = self._parts.evidence, self.material.wrong
         if head is None or wrong is None:
             return float("nan"), float("nan")
         index = index[wrong.known(index)]

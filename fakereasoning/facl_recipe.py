@@ -51,10 +51,6 @@ class FaclRecipe:
     With it the projectors of the towers that learn, and the fusion, learn too. Where `cross_weight` and `intra_weight`
     are 0 it is all that is learnt, of the fakes alone.
     """
-    scene_weight: float = 0.0
-    """Weight of what stands where, of the images with evidence, where the data tell it (FDR-Scenes does), a sum over
-    its words: so that a tower goes on seeing what it saw.
-    """
     keep: Mapping[Tower, float] = field(default_factory=lambda: {"clip": 1.0})
     """Weight, for a tower that learns, of how far its tokens turn from what they were: it keeps what it knew."""
     queries: int = 4
@@ -110,7 +106,7 @@ class FaclRecipe:
         for name in ("queries", "space", "temperature", "epochs", "steps", "batch", "clip"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; it must be above 0")
-        weights = ("cross_weight", "intra_weight", "evidence_weight", "scene_weight", "weight_decay")
+        weights = ("cross_weight", "intra_weight", "evidence_weight", "weight_decay")
         for name in ("head_rate", "shift", *weights):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; it must not be below 0")
@@ -125,8 +121,6 @@ class FaclRecipe:
             raise UsageError(
                 "a recipe with cross_weight, intra_weight and evidence_weight 0 has no loss; set one above 0"
             )
-        if self.scene_weight and not self.evidence_weight:
-            raise UsageError("the recipe's scene_weight goes with evidence; set evidence_weight above 0, or it to 0")
         for name, highest in (("blur_probability", 1), ("jpeg_probability", 1), ("warmup", 1), ("held_out", 0.9)):
             if not 0 <= getattr(self, name) <= highest:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; expected a share from 0 to {highest}")

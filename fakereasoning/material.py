@@ -37,17 +37,16 @@ class Material(NamedTuple):
 def gather(data: str, asked: Questions, recipes: Mapping[Stage, TuneRecipe | FaclRecipe | WordsRecipe]) -> Material:
     """Return what stages by these recipes learn from; what none of them reads is empty.
 
-    `asked` is the question that goes with chains of thought. Raises `UsageError` where stages before FACL, or a
-    recipe's scene_weight, ask for FDR-Scenes and `data` is another set.
+    `asked` is the question that goes with chains of thought. Raises `UsageError` where words or base are asked for and
+    `data` is not FDR-Scenes.
     """
     dataset = open_dataset(data)
     before = any(stage in recipes for stage in BEFORE)
-    scene = any(isinstance(one, FaclRecipe) and one.scene_weight for one in recipes.values())
     evidence = any(not isinstance(one, WordsRecipe) and one.evidence_weight for one in recipes.values())
     return Material(
         dataset,
         read_records(dataset, questions=asked),
         scene_questions(dataset) if before else [],
-        scenes_shown(dataset) if before or scene else {},
+        scenes_shown(dataset) if before else {},
         scenes_faults(dataset) if evidence and dataset.spec.startswith("scenes") else None,
     )

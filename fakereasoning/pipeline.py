@@ -145,15 +145,7 @@ def _do(
     if not isinstance(recipe, TuneRecipe):
         samples = material.dataset.samples
         result = (
-            train_facl(
-                start.model,
-                samples,
-                recipe=recipe,
-                codec=start.codec,
-                kinds=material.kinds,
-                shown=material.shown,
-                **common,
-            )
+            train_facl(start.model, samples, recipe=recipe, kinds=material.kinds, **common)
             if isinstance(recipe, FaclRecipe)
             else train_words(
                 start.model, start.codec, samples, material.questions, material.shown, recipe=recipe, **common

@@ -16,15 +16,12 @@ import numpy as np
 
 from fakereasoning import vision_stage
 from fakereasoning.acceleration import plain_attention
-from fakereasoning.evidence import Evidence, Kinds, evidence
+from fakereasoning.evidence import Kinds, evidence
 from fakereasoning.facl_loop import FaclLoop, Material
 from fakereasoning.facl_recipe import FaclRecipe
 from fakereasoning.model import FakeReasoning
-from fakereasoning.places import Shown, words_here
 from fakereasoning.statements import statements, text_vectors
-from fakereasoning.tokenizer import Codec
 from fakereasoning.vision_stage import VisionResult
-from fdr_bench.errors import UsageError
 from fdr_bench.metrics.sentences import MiniLM, SentenceEncoder, minilm
 from fdr_bench.store import Lock
 from fdr_bench.training import checkpoint
@@ -47,23 +44,20 @@ def train_facl(
     max_minutes: float | None = None,
     quiet: bool = False,
     encoder: SentenceEncoder | None = None,
-    codec: Codec | None = None,
     kinds: Kinds | None = None,
-    shown: Mapping[str, Shown] | None = None,
     facts: Mapping[str, Any] | None = None,
     checkpoint_seconds: float = 60.0,
 ) -> VisionResult:
     """Train the model's towers on samples with attributes and write it to the folder `out`; `model` is used up.
 
-    `encoder` defaults to MiniLM. `kinds` and, in words that `codec` has, `shown` say by location what is wrong and what
-    stands where; read where the recipe weighs evidence and scene.
+    `encoder` defaults to MiniLM. `kinds` may name what is wrong with the samples, where the recipe weighs evidence.
     `max_minutes` of wall time, preparation included, end the training earlier, with the learning rate gone down to 0
     by then. `resume` continues what a killed training left in `out`, and returns at once where the same training has
     finished there; without it `out` is begun anew. `facts` are added to the card.
 
     Equal calls with equal software, `threads` and device give equal weights, interrupted or not, unless `max_minutes`
     ended them. Raises `DataError` where an image or a mask cannot be read or there is nothing to compare, `UsageError`
-    for a recipe that does not fit the model or a missing codec, `RunError` where `out` is in use, of another training,
+    for a recipe that does not fit the model, `RunError` where `out` is in use, of another training,
     or the loss diverges.
     """
     started = time.monotonic()
@@ -75,7 +69,6 @@ def train_facl(
         progress = stack.enter_context(TrainingProgress(quiet))
         stated = statements(samples)
         wrong = evidence(samples, model.config.grid, kinds) if recipe.evidence_weight else None
-        there = _scene(samples, model, shown, codec) if recipe.scene_weight else None
         images = vision_stage.images_of(samples, model)
         encoder = encoder or (minilm() if device == "cpu" else MiniLM(device=device))
         identity = checkpoint.identity(
@@ -87,7 +80,7 @@ def train_facl(
                 "images": images.fingerprint(),
                 "recipe": recipe.to_json(),
                 "encoder": encoder.name,
-                "evidence": [None if one is None else one.digest() for one in (wrong, there)],
+                "evidence": None if wrong is None else wrong.digest(),
                 "seed": seed,
             }
         )
@@ -102,7 +95,7 @@ def train_facl(
         vectors = text_vectors(stated, learnt, encoder, out) if compares else np.zeros((0, 0), dtype=np.float32)
         progress.decoding(len(images))
         images.keep(progress.advance)
-        material = Material(images, stated, vectors, learnt, np.flatnonzero(held), wrong, there)
+        material = Material(images, stated, vectors, learnt, np.flatnonzero(held), wrong)
         seconds = None if max_minutes is None else max_minutes * 60
         loop = FaclLoop(model, material, recipe=recipe, seed=seed, device=device, seconds=seconds)
         # Reading images and encoding sentences count as part of the training.
@@ -118,16 +111,3 @@ def train_facl(
             "recipe": recipe.to_json(),
         }
         return vision_stage.leave(loop, out, told | dict(facts or {}), "sentences-*.npy")
-
-
-def _scene(
-    samples: Sequence[Sample], model: FakeReasoning, shown: Mapping[str, Shown] | None, codec: Codec | None
-) -> Evidence:
-    """Return what stands where in the samples, in the words of the tokenizer."""
-    if not shown or codec is None:
-        raise UsageError(
-            "the recipe's scene_weight asks for what stands where, which this data does not tell. Take FDR-Scenes, "
-            "such as scenes:train, or set it to 0"
-        )
-    here = words_here(shown, [sample.image.location for sample in samples], codec, model.config.grid)
-    return Evidence(tuple(codec.decode([token]) for token in here.ids), here)

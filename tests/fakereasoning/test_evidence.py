@@ -12,7 +12,7 @@ from fakereasoning.evidence import EvidenceHead, evidence, patches
 from fakereasoning.facl_loop import FaclLoop
 from fakereasoning.facl_recipe import FaclRecipe
 from fakereasoning.model import FakeReasoning
-from fakereasoning.places import NOTHING, UNKNOWN, Place, SaidHere, Shown, places_loss
+from fakereasoning.places import NOTHING, UNKNOWN, SaidHere, places_loss
 from fakereasoning.stage1 import train_facl
 from fakereasoning.tokenizer import train_tokenizer
 from fdr_bench.errors import DataError, RunError, UsageError
@@ -138,18 +138,6 @@ def test_evidence_alone_is_learnt_of_the_fakes_and_the_towers_that_rest_stay_as_
     assert changed == {"clip", "clip_projector", "fusion"}
     with pytest.raises(UsageError, match="has no loss"):
         replace(alone, evidence_weight=0.0)
-
-
-def test_what_stands_where_goes_on_being_told_beside_it(samples, tmp_path):
-    recipe = replace(RECIPE, scene_weight=1.0, epochs=48)
-    ball = Place(across=0.25, down=0.5, half_width=0.2, half_height=0.4, words=("red", "ball"))
-    shown = {sample.image.location: Shown((ball,)) for sample in samples}
-    history = train(tmp_path / "told", samples, recipe=recipe, shown=shown, codec=CODEC).card["history"]
-    assert history[-1]["scene_loss"] < 0.7 * history[1]["scene_loss"]
-    with pytest.raises(UsageError, match="what stands where, which this data does not tell"):
-        train(tmp_path / "untold", samples, recipe=recipe, codec=CODEC)
-    with pytest.raises(UsageError, match="scene_weight goes with evidence"):
-        replace(recipe, evidence_weight=0.0)
 
 
 def test_a_killed_training_goes_on_to_the_same_bytes(samples, tmp_path, monkeypatch):
