@@ -1,6 +1,7 @@
 """Evidence at its place: which terms count, which patches show them, and that it comes to be told there."""
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +14,12 @@ from fakereasoning.facl_loop import FaclLoop
 from fakereasoning.facl_recipe import FaclRecipe
 from fakereasoning.model import FakeReasoning
 from fakereasoning.places import NOTHING, UNKNOWN, SaidHere, places_loss
+from fakereasoning.scene_faults import scenes_faults
 from fakereasoning.stage1 import train_facl
 from fakereasoning.tokenizer import train_tokenizer
+from fdr_bench.data import open_dataset
+from fdr_bench.data.scenes.phrases import FORGED
+from fdr_bench.data.scenes.violations import KINDS
 from fdr_bench.errors import DataError, RunError, UsageError
 from tests.fakereasoning.test_stage1 import CLIP_ONLY, CONFIG, SAMPLES, Letters
 
@@ -113,6 +118,30 @@ def test_a_kind_stands_for_the_words_of_its_sentence(samples):
     place = [sample.image.location for sample in samples].index(first)
     shown = partly.here.rows[place] >= 0
     assert shown.any() and not partly.here.told[partly.here.rows[place][shown]].any()
+
+
+def test_of_scenes_every_stated_attribute_of_a_fake_has_the_kind_that_its_sentence_is_about(tmp_path, monkeypatch):
+    monkeypatch.setenv("FDR_BENCH_CACHE", str(tmp_path))
+    dataset = open_dataset("scenes:train?n=24&size=32")
+    kinds = scenes_faults(dataset)
+    assert {sample.image.location for sample in dataset.samples} == kinds.keys()
+
+    def said_of(text: str) -> set[str]:
+        return set(re.findall(r"[a-z]+", re.sub(r"{\w+}", "", text).lower()))
+
+    for sample in dataset.samples:
+        of, stated = kinds[sample.image.location], sample.attributes or {}
+        assert of.keys() == ({name for name, text in stated.items() if text} if sample.label == "fake" else set())
+        for attribute, kind in of.items():
+            assert kind in KINDS[attribute]
+            # It has a word in which no other kind of the attribute is spoken of.
+            said = said_of(stated[attribute] or "")
+            others = {other: said_of(" ".join(FORGED[other])) for other in KINDS[attribute]}
+            own = others.pop(kind)
+            assert said & own > said & own & set().union(*others.values())
+    assert any(kinds.values())
+    with pytest.raises(UsageError, match="no scene graphs"):
+        scenes_faults(replace(dataset, spec="folder:somewhere"))
 
 
 def test_held_out_images_tell_what_is_wrong_where_it_is(samples, tmp_path):
