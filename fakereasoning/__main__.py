@@ -107,7 +107,8 @@ def evidence(**options: Any) -> None:
 
     \b
     Example:
-      python -m fakereasoning evidence --start weights/base --data 'scenes:train?n=6000' --out weights/evidence
+      python -m fakereasoning evidence --recipe evidence --start weights/mine --data 'scenes:train?n=6000' \\
+        --out weights/more
     """
     _one("evidence", options)
 

@@ -32,7 +32,6 @@ def plan(tmp_path, monkeypatch) -> Plan:
     changes = {
         "words": {"batch": 8},
         "base": {"batch": 4},
-        "evidence": {"batch": 8},
         "facl": {"batch": 8},
         "tune": {"batch": 4},
     }

@@ -17,7 +17,7 @@ def test_variants_share_their_base_and_facl(plan, monkeypatch):
     monkeypatch.setattr(ablations, "_scores", lambda folder, plan, test: {"acc": 0.5, "ap": 0.75})
     path = ablations.ablate(plan, variants=["full", "no-reasoning", "no-facl"], seeds=2, test="scenes")
     assert {folder.name for folder in plan.out.iterdir() if folder.is_dir()} == {
-        *("words-0", "words-1", "base-0", "base-1", "evidence-0", "evidence-1"),
+        *("words-0", "words-1", "base-0", "base-1"),
         *("facl-clip+dino-faff-0", "facl-clip+dino-faff-1"),
         *("full-0", "full-1", "no-reasoning-0", "no-reasoning-1", "no-facl-0", "no-facl-1"),
     }
@@ -35,7 +35,7 @@ def test_variants_may_all_begin_with_one_base(plan, monkeypatch):
     )
     made = {folder.name for folder in (plan.out / "all").iterdir() if folder.is_dir()}
     assert made == {
-        *("evidence-0", "facl-clip+dino-faff-0", "facl-clip-none-0", "facl-clip+dino-interleave-0"),
+        *("facl-clip+dino-faff-0", "facl-clip-none-0", "facl-clip+dino-interleave-0"),
         *("full-0", "clip-0", "interleave-0"),
     }
     fusions = {

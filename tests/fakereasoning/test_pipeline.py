@@ -28,14 +28,14 @@ def test_all_stages_leave_a_folder_in_half_precision_whose_card_tells_of_each(pl
     (plan.out / "calibration.json").write_text("{}")  # of weights that lay there before
     assert train(plan) == plan.out
     assert {path.name for path in plan.out.iterdir()} == {
-        *("words", "base", "evidence", "facl", "tune"),
+        *("words", "base", "facl", "tune"),
         *("model.safetensors", "config.json", "tokenizer.json", "card.json"),
     }
     weights, tuned = load_file(plan.out / "model.safetensors"), load_file(plan.out / "tune" / "model.safetensors")
     assert {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()} == {torch.float16}
     assert all(torch.equal(weights[name], tensor.to(weights[name].dtype)) for name, tensor in tuned.items())
     card = json.loads((plan.out / "card.json").read_text())
-    assert list(card["stages"]) == ["words", "base", "evidence", "facl", "tune"]
+    assert list(card["stages"]) == ["words", "base", "facl", "tune"]
     assert card["trained_on"]["generators"] == ["transposed-conv-2"]
     assert (card["trained_on"]["n_real"], card["trained_on"]["n_fake"]) == (8, 8)
     assert card["seconds"] == pytest.approx(sum(stage["seconds"] for stage in card["stages"].values()), abs=0.1)
@@ -45,7 +45,7 @@ def test_all_stages_leave_a_folder_in_half_precision_whose_card_tells_of_each(pl
 
 
 def test_finished_stages_are_skipped_and_a_later_one_begins_with_the_one_before(plan, monkeypatch):
-    train(replace(plan, stages=("words", "base", "evidence", "facl")))
+    train(replace(plan, stages=("words", "base", "facl")))
     before = (plan.out / "base" / "model.safetensors").stat().st_mtime_ns
     positions = []
     advance = tuning_loop.TuningLoop._advance
@@ -58,21 +58,37 @@ def test_finished_stages_are_skipped_and_a_later_one_begins_with_the_one_before(
     train(plan)
     assert positions == [0, 1]  # those of the tuning
     assert (plan.out / "base" / "model.safetensors").stat().st_mtime_ns == before
-    words, base, evidence, facl, tuned = (
-        load_file(plan.out / stage / "model.safetensors") for stage in ("words", "base", "evidence", "facl", "tune")
+    words, base, facl, tuned = (
+        load_file(plan.out / stage / "model.safetensors") for stage in ("words", "base", "facl", "tune")
     )
-    # Up to evidence it is CLIP alone; DINO and the fusion join in FACL, which leaves the blocks of the language model.
-    assert words.keys() == base.keys() == evidence.keys()
+    # Words and base have CLIP alone; DINO and the fusion join in FACL, which leaves the blocks of the language model.
+    assert words.keys() == base.keys()
     assert {name.partition(".")[0] for name in facl.keys() - base.keys()} == {"dino", "dino_projector", "fusion"}
-    changed = {name.partition(".")[0] for name in base if not torch.equal(base[name], evidence[name])}
-    assert changed == {"clip", "clip_projector"}
-    assert all(torch.equal(evidence[name], facl[name]) for name in evidence)
     layers = [name for name in base if name.startswith("language.model.layers.")]
     assert layers and all(torch.equal(base[name], facl[name]) for name in layers)
     # Tuning leaves DINO as FACL made it, and goes on with CLIP.
     dino = [name for name in facl if name.startswith("dino.")]
     assert dino and all(torch.equal(facl[name], tuned[name]) for name in dino)
     assert not torch.equal(facl["clip.embeddings.class_embedding"], tuned["clip.embeddings.class_embedding"])
+
+
+def test_a_model_may_go_on_with_evidence_which_leaves_all_but_its_clip(plan, tmp_path):
+    train(replace(plan, stages=("words", "base", "facl")))
+    changes = {"evidence": {"batch": 8}, "tune": {"batch": 4}}
+    more = replace(plan, recipe="evidence", start=plan.out / "facl", out=tmp_path / "more", changes=changes)
+    train(more)
+    card = json.loads((more.out / "card.json").read_text())
+    assert list(card["stages"]) == ["evidence", "tune"] and card["stages"]["evidence"]["evidence"]
+    before, after = (load_file(one / "model.safetensors") for one in (more.start, more.out / "evidence"))
+    assert before.keys() == after.keys()
+    changed = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"clip", "clip_projector", "fusion"}
+    # A model of CLIP alone stays one until FACL.
+    alone = replace(more, start=plan.out / "base", out=tmp_path / "alone", changes={"evidence": {"batch": 8}})
+    assert (
+        load_file(train_stage(alone, "evidence") / "model.safetensors").keys()
+        == load_file(plan.out / "base" / "model.safetensors").keys()
+    )
 
 
 def test_stages_one_by_one_give_what_they_give_in_one_go(plan, tmp_path):
