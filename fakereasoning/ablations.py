@@ -1,9 +1,9 @@
 """What each part is worth: the model trained without it, and what that gives on the test set.
 
 After tables IV and V of arXiv 2503.21210 v3. Variants share what they have in common: base models by architecture and
-seed, or one that the plan starts with, evidence where the recipe has that stage, and FACL on them.
+seed, or one that the plan starts with, and the FACL stage on them.
 
-OUT/STAGE-ARCHITECTURE-SEED/   the shared stages: words, base, evidence, facl
+OUT/STAGE-ARCHITECTURE-SEED/   the shared stages: words, base, facl
 OUT/VARIANT-SEED/                                         a tuned variant
 OUT/runs/VARIANT-SEED-…/                                  its run on the test set
 OUT/ablations.json OUT/ablations.md                       the figures; written last
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from fakereasoning.config import Fusion, Vision
 from fakereasoning.material import BEFORE, Stage
-from fakereasoning.pipeline import ALONE, Plan, train_stage
+from fakereasoning.pipeline import Plan, train_stage
 from fakereasoning.recipe import read_recipe
 from fdr_bench.errors import RunError, UsageError, nearest
 from fdr_bench.store import read_scores, write_atomically, write_json
@@ -86,9 +86,9 @@ def ablate(plan: Plan, *, variants: Sequence[str], seeds: int, test: str) -> Pat
     """Train and test the variants and return the table's file, `plan.out`/ablations.md.
 
     `plan.data`, recipe, changes, times and steps hold for all of them; `seeds` counts those of the variants in
-    `REPEATED`, from `plan.seed` on. With `plan.start`, a base model, none is trained: each variant begins with it, or
-    with what evidence made of it, its towers fused as the variant has them. What has finished before is not done
-    again. Raises `UsageError` for an unknown variant, `RunError` where a test run fails, and what the stages raise.
+    `REPEATED`, from `plan.seed` on. With `plan.start`, a base model, none is trained: each variant begins
+    with it, its towers fused as the variant has them. What has finished before is not done again. Raises
+    `UsageError` for an unknown variant, `RunError` where a test run fails, and what the stages raise.
     """
     for name in variants:
         if name not in VARIANTS:
@@ -140,7 +140,7 @@ def _tuned(plan: Plan, name: str, seed: int) -> Path:
     shared = str(seed) if "base_vision" in content else where
     architecture: dict[str, Any] = {"size": plan.size, "vision": variant.vision, "fusion": variant.fusion}
     start = plan.start
-    for stage in (one for one in ALONE if one in content and (plan.start is None or one not in BEFORE)):
+    for stage in (stage for stage in BEFORE if stage in content and plan.start is None):
         before = replace(common, out=plan.out / f"{stage}-{shared}", start=start)
         # What a folder begins with has its architecture already.
         start = train_stage(_only(before if start else replace(before, **architecture), stage), stage)

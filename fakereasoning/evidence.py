@@ -9,7 +9,7 @@ in the picture is not learnt.
 
 What is told are terms: the kind of forgery, where the data name it (FDR-Scenes does), and else the sentence's words.
 Words are a noisy name of a kind, since each sentence is worded anew. A linear head of its own reads the terms off the
-tokens. The language model's embeddings of the words did worse in its place: they begin long, and alike.
+tokens. The language model's embeddings of the words did worse in its place.
 """
 
 from __future__ import annotations
@@ -73,8 +73,9 @@ def evidence(samples: Sequence[Sample], grid: int, kinds: Kinds | None = None) -
 
     A term is the kind that `kinds` has for a sample's location and attribute, and without `kinds` a word of the
     sentence that no caption has: those tell what is in a picture, not what is wrong with it. A patch beside a region
-    counts for nothing, and so does all of a photograph, or of a fake with a sentence that has no region. Raises
-    `DataError` where no sample has a region and a sentence about it, or a mask cannot be read.
+    counts for nothing, and so does all of a photograph, or of a fake with a sentence that has no region,
+    or whose kind is not known. Raises `DataError` where no sample has a region and a sentence about it, or a mask
+    cannot be read.
     """
     spoken = [_terms(sample, kinds) for sample in samples]
     shown = [frozenset[str]().union(*said.values()) for said in spoken]
@@ -83,14 +84,14 @@ def evidence(samples: Sequence[Sample], grid: int, kinds: Kinds | None = None) -
     plain = frozenset[str]().union(*map(_words, captions))
     least = RAREST * sum(map(bool, shown))
     names = tuple(sorted(term for term, count in counts.items() if term not in plain and count >= least))
-    if not names:
+    wanted = [_masks(sample) if all(said.values()) else None for sample, said in zip(samples, spoken, strict=True)]
+    if not names or not any(wanted):
         raise DataError(
             f"none of the {len(samples)} samples has a sentence and a mask of where that shows, which the recipe's "
             "evidence_weight asks for. Take a dataset with regions, such as scenes:train, or set it to 0"
         )
     rows = np.full((len(samples), grid * grid), NOTHING, dtype=np.int32)
     things: dict[frozenset[str], int] = {}
-    wanted = [_masks(sample) for sample in samples]
     read = in_processes(partial(_read, grid=grid), [paths for paths in wanted if paths], chunk=64, serial=1024)
     for row, paths, said in zip(rows, wanted, spoken, strict=True):
         if paths is None:

@@ -112,12 +112,15 @@ def test_a_kind_stands_for_the_words_of_its_sentence(samples):
     assert named.names == ("across-kind", "down-kind")
     assert np.array_equal(named.here.rows, worded.here.rows) and np.array_equal(named.here.told, worded.here.told)
     assert named.digest() != worded.digest()
-    # A sentence whose kind is not known is about a place of which nothing is said.
+    # Of a fake with a sentence whose kind is not known nothing is known.
     first = fakes[0].image.location
     partly = evidence(samples, 4, {location: of for location, of in kinds.items() if location != first})
     place = [sample.image.location for sample in samples].index(first)
-    shown = partly.here.rows[place] >= 0
-    assert shown.any() and not partly.here.told[partly.here.rows[place][shown]].any()
+    assert (partly.here.rows[place] == UNKNOWN).all() and not partly.known(np.array([place])).any()
+    # Where each fake has a sentence without a region, there is nothing to learn.
+    more = [replace(one, attributes={**(one.attributes or {}), "More": "And more."}) for one in fakes]
+    with pytest.raises(DataError, match=f"none of the {len(more)} samples"):
+        evidence(more, 4)
 
 
 def test_of_scenes_every_stated_attribute_of_a_fake_has_the_kind_that_its_sentence_is_about(tmp_path, monkeypatch):
