@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from fakereasoning.evidence import Kinds
@@ -37,16 +37,26 @@ class Material(NamedTuple):
 def gather(data: str, asked: Questions, recipes: Mapping[Stage, TuneRecipe | FaclRecipe | WordsRecipe]) -> Material:
     """Return what stages by these recipes learn from; what none of them reads is empty.
 
-    `asked` is the question that goes with chains of thought. Raises `UsageError` where words or base are asked for and
-    `data` is not FDR-Scenes.
+    `asked` is the question that goes with chains of thought. Raises `UsageError` where words, base or rehearsal are
+    asked for and `data` is not FDR-Scenes.
     """
     dataset = open_dataset(data)
     before = any(stage in recipes for stage in BEFORE)
+    again = any(isinstance(one, TuneRecipe) and one.rehearsal for one in recipes.values())
     evidence = any(not isinstance(one, WordsRecipe) and one.evidence_weight for one in recipes.values())
     return Material(
         dataset,
         read_records(dataset, questions=asked),
-        scene_questions(dataset) if before else [],
+        scene_questions(dataset) if before or again else [],
         scenes_shown(dataset) if before else {},
         scenes_faults(dataset) if evidence and dataset.spec.startswith("scenes") else None,
     )
+
+
+def rehearsed(questions: Sequence[Record], share: float) -> list[Record]:
+    """Return the questions about a share of their images, taken evenly in the order in which these come first."""
+    number: dict[str, int] = {}
+    for record in questions:
+        number.setdefault(record.image.location, len(number))
+    at = [number[record.image.location] for record in questions]
+    return [record for record, n in zip(questions, at, strict=True) if int((n + 1) * share) > int(n * share)]

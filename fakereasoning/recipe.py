@@ -69,6 +69,11 @@ class TuneRecipe:
 
     What is wrong with an image is a small part of its text. Towers that learn by the text alone forget it again.
     """
+    rehearsal: float = 0.0
+    """Share of the images of which the base stage's questions go on being asked, of FDR-Scenes alone.
+
+    A chain of thought names few of a picture's things. Towers that learn by it, or by evidence, forget the others.
+    """
     questions: Questions = "own"
     """Of chains of thought: the codec's own question with each, or the one that the data record."""
     stages: tuple[StageName, ...] | None = None
@@ -89,8 +94,8 @@ class TuneRecipe:
     group_by_length: bool = True
     """Batches of records of about equal length, so that little is padded."""
     pack: bool = False
-    """All records about an image in one row, none of which sees another: the image is read once. Without `cpm_weight`
-    alone, since a row has one verdict."""
+    """Records about an image in one row, none of which sees another: the image is read once. A row has one verdict at
+    the most."""
     shift: int = 0
     """Images are moved by up to so many px, what comes in being reflected, so that a tower that learns cannot rely on
     where a generator's grid lies. 0 where both towers are frozen."""
@@ -137,9 +142,9 @@ class TuneRecipe:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; it must not be below 0")
         if self.shift and self.frozen_towers:
             raise UsageError("a recipe with 'shift' whose towers are frozen; train one, or set shift to 0")
-        if self.pack and self.cpm_weight:
-            raise UsageError("a recipe with 'pack' and a verdict's loss; set cpm_weight to 0, or pack to false")
-        for name in ("direct", "contrary"):
+        if self.pack and self.cpm_weight and self.cpm_semantics == "official":
+            raise UsageError("a recipe with 'pack' and the official verdict's loss; set pack to false")
+        for name in ("direct", "contrary", "rehearsal"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; expected a share from 0 to 1")
         if not 0 <= self.warmup <= 1 or not 0 <= self.held_out < 1:

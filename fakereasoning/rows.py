@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,14 +15,14 @@ from fakereasoning.batches import Index
 from fakereasoning.config import FakeReasoningConfig
 from fakereasoning.frozen import FrozenFeatures
 from fakereasoning.objective import Batch
-from fakereasoning.packing import SHARED, Packed, expanded_segments, pack
+from fakereasoning.packing import expanded_segments, pack
 from fakereasoning.pixels import TrainingImages, moved, normalised
 from fakereasoning.prompts import CONCLUSION_START, DIRECT_QUESTION, IGNORE, arrange_stages
 from fakereasoning.recipe import TuneRecipe
 from fakereasoning.records import Encoded, Record, collate, encode
 from fakereasoning.tokenizer import Codec
 from fdr_bench.errors import DataError
-from fdr_bench.types import ImageFile
+from fdr_bench.types import ImageFile, Label
 
 
 class Rows:
@@ -34,8 +35,7 @@ class Rows:
         self.pad, self.image_tokens = codec.pad, config.image_tokens
         self.packed, self.shift = recipe.pack, recipe.shift
         self.files: list[ImageFile] = []
-        about: list[list[Encoded]] = []
-        fake: list[list[bool]] = []
+        about: list[list[_Told]] = []
         number: dict[str, int] = {}
         # One of the tokens that the limit counts stands for the image's tokens.
         longest = min(recipe.max_length or config.max_length, config.max_length) - config.image_tokens + 1
@@ -47,23 +47,25 @@ class Rows:
             if all(label == IGNORE for label in row.labels):
                 continue
             place = number.setdefault(record.image.location, len(number))
-            if place == len(self.files):
+            if place == len(about):
                 self.files.append(record.image)
                 about.append([])
-                fake.append([])
-            about[place].append(row)
-            fake[place].append(record.label == "fake")
+            about[place].append(_Told(row, record.label))
         if not about:
             raise DataError(
                 f"of {len(shaped)} records none has anything to learn: expected answers that begin within the first "
                 f"{longest} tokens"
             )
         self.left_out = len(shaped) - sum(map(len, about))
-        packed = [pack(rows, longest) if recipe.pack else [_alone(row) for row in rows] for rows in about]
-        self.rows = [row for rows in packed for row in rows]
-        self.images = np.repeat(np.arange(len(about)), [len(rows) for rows in packed])  # (N,)
-        classes = [[False] * len(rows) if recipe.pack else one for rows, one in zip(packed, fake, strict=True)]
-        self.fake = np.array([one for each in classes for one in each], dtype=np.bool_)  # (N,)
+        made = [
+            (row, image, group[0].label == "fake")
+            for image, told in enumerate(about)
+            for group in (_groups(told) if recipe.pack else [[one] for one in told])
+            for row in pack([one.row for one in group], longest)
+        ]
+        self.rows = [row for row, _, _ in made]
+        self.images = np.array([image for _, image, _ in made], dtype=np.intp)  # (N,)
+        self.fake = np.array([fake for _, _, fake in made], dtype=np.bool_)  # (N,)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -113,8 +115,18 @@ class Rows:
         )
 
 
-def _alone(row: Encoded) -> Packed:
-    return Packed(row.input_ids, row.labels, [SHARED] * len(row.input_ids))
+class _Told(NamedTuple):
+    """A record encoded, and its class; None where it says nothing of the image's origin."""
+
+    row: Encoded
+    label: Label | None
+
+
+def _groups(told: Sequence[_Told]) -> list[list[_Told]]:
+    """Return the records about an image that may share a row: a verdict each, and with the first all that give none."""
+    groups = [[one] for one in told if one.label is not None] or [[]]
+    groups[0].extend(one for one in told if one.label is None)
+    return groups
 
 
 def _asked(records: Sequence[Record], recipe: TuneRecipe) -> Iterator[tuple[Record, bool]]:

@@ -85,7 +85,7 @@ def test_every_row_with_a_conclusion_gives_a_gradient_to_the_verdict(records, co
 
 def test_records_packed_into_one_row_are_learnt_as_if_each_stood_alone(records, codec):
     asked = [replace(record, question=f"What is this{'?' * n}") for n, record in enumerate(records[:2] * 3)]
-    asked = [replace(record, image=records[n // 3].image) for n, record in enumerate(asked)]
+    asked = [replace(record, image=records[n // 3].image, label=None) for n, record in enumerate(asked)]
     recipe = replace(ALL, cpm_weight=0.0)
     rows, images = rows_and_images(asked, codec, recipe)
     packed, _ = rows_and_images(asked, codec, replace(recipe, pack=True))
@@ -101,8 +101,30 @@ def test_records_packed_into_one_row_are_learnt_as_if_each_stood_alone(records, 
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*gradients, strict=True))
 
 
+def test_questions_share_a_row_with_a_verdict_and_change_nothing_of_it(records, codec):
+    real, fake, other = records[2], records[1], records[3]
+    verdicts = [real, fake, replace(fake, id="again", question="Is it?")]
+    asked = [
+        replace(record, question="What is this?", answer="A picture.", label=None)
+        for record in (real, fake, other, fake)
+    ]
+    both, images = rows_and_images([*verdicts, *asked], codec, replace(ALL, pack=True))
+    assert both.images.tolist() == [0, 1, 1, 2]
+    assert both.fake.tolist() == [False, True, True, False]
+    assert [max(row.segments) for row in both.rows] == [2, 3, 1, 1]
+    alone = Rows(verdicts, codec, small.config(codec.vocabulary), ALL)
+    objective = Objective(small.model(codec.vocabulary).eval(), ALL, codec.cpm)
+    packed, apart = (objective(rows.batch(np.arange(len(rows)), images, None, like=LIKE)) for rows in (both, alone))
+    assert packed.cpm.item() == pytest.approx(apart.cpm.item(), rel=1e-6)
+    questions, _ = rows_and_images(asked, codec)
+    told = objective(questions.batch(np.arange(4), images, None, like=LIKE))
+    n = [sum(label != IGNORE for row in rows.rows for label in row.labels) for rows in (alone, questions)]
+    mean = np.average([apart.language.item(), told.language.item()], weights=n)
+    assert packed.language.item() == pytest.approx(mean, rel=1e-6)
+
+
 def test_a_row_holds_no_more_records_than_its_length_allows(records, codec):
-    asked = [replace(records[0], question="What is this?") for _ in range(6)]
+    asked = [replace(records[0], question="What is this?", label=None) for _ in range(6)]
     segment = len(codec.prompt("What is this?")) - 2 + len(codec.answer(records[0].answer))
     longest = 2 + 3 * segment + segment - 1  # bos and image, three records, not quite a fourth
     recipe = replace(ALL, cpm_weight=0.0, pack=True, max_length=longest + small.PATCHES - 1)

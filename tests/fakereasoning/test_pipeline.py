@@ -14,7 +14,9 @@ from safetensors.torch import load_file
 
 from fakereasoning import pipeline, tuning_loop
 from fakereasoning.calibration import HIGHEST, LOWEST, read_temperature
+from fakereasoning.material import rehearsed
 from fakereasoning.pipeline import Plan, train, train_stage
+from fakereasoning.scene_questions import scene_questions
 from fakereasoning.starting import read_start, with_dino, with_fusion
 from fdr_bench.errors import UsageError
 from fdr_bench.weights_card import read_card
@@ -89,6 +91,21 @@ def test_a_model_may_go_on_with_evidence_which_leaves_all_but_its_clip(plan, tmp
         load_file(train_stage(alone, "evidence") / "model.safetensors").keys()
         == load_file(plan.out / "base" / "model.safetensors").keys()
     )
+
+
+def test_a_tuning_goes_on_with_the_questions_about_a_share_of_its_images(plan, tmp_path):
+    train(replace(plan, stages=("words", "base", "facl")))
+    given = {**plan.changes["tune"], "direct": 0, "contrary": 0, "held_out": 0, "pack": False}
+
+    def learnt(share: float) -> int:
+        changes = {"tune": {**given, "rehearsal": share}}
+        out = train_stage(replace(plan, start=plan.out / "facl", out=tmp_path / str(share), changes=changes), "tune")
+        return json.loads((out / "card.json").read_text())["n_records"]
+
+    questions = scene_questions(plan.data)
+    of_half = rehearsed(questions, 0.5)
+    assert len({record.image.location for record in of_half}) == 8
+    assert [learnt(0), learnt(0.5), learnt(1)] == [16, 16 + len(of_half), 16 + len(questions)]
 
 
 def test_stages_one_by_one_give_what_they_give_in_one_go(plan, tmp_path):
