@@ -20,6 +20,8 @@ from fdr_bench.types import Dataset
 Stage = Literal["words", "base", "evidence", "facl", "tune"]
 BEFORE: tuple[Stage, ...] = ("words", "base")
 """Stages that know nothing of forgery, and that a model to begin with stands in for."""
+REHEARSED = 5
+"""So many questions about an image go on being asked. A chain of thought has its caption."""
 
 
 class Material(NamedTuple):
@@ -28,6 +30,8 @@ class Material(NamedTuple):
     dataset: Dataset
     records: list[Record]
     questions: list[Record]
+    rehearsed: list[Record]
+    """Those that go on being asked in tuning."""
     shown: Mapping[str, Shown]
     """What stands where, by an image's location."""
     kinds: Kinds | None
@@ -42,12 +46,14 @@ def gather(data: str, asked: Questions, recipes: Mapping[Stage, TuneRecipe | Fac
     """
     dataset = open_dataset(data)
     before = any(stage in recipes for stage in BEFORE)
-    again = any(isinstance(one, TuneRecipe) and one.rehearsal for one in recipes.values())
+    tune = recipes.get("tune")
+    share = tune.rehearsal if isinstance(tune, TuneRecipe) else 0.0
     evidence = any(not isinstance(one, WordsRecipe) and one.evidence_weight for one in recipes.values())
     return Material(
         dataset,
         read_records(dataset, questions=asked),
-        scene_questions(dataset) if before or again else [],
+        scene_questions(dataset) if before else [],
+        rehearsed(scene_questions(dataset, questions=REHEARSED, captions=0), share) if share else [],
         scenes_shown(dataset) if before else {},
         scenes_faults(dataset) if evidence and dataset.spec.startswith("scenes") else None,
     )

@@ -21,7 +21,7 @@ from fakereasoning.calibration import FIGURE
 from fakereasoning.config import FakeReasoningConfig, Fusion, Vision, size
 from fakereasoning.detector import card_facts
 from fakereasoning.facl_recipe import FaclRecipe
-from fakereasoning.material import BEFORE, Material, Stage, gather, rehearsed
+from fakereasoning.material import BEFORE, Material, Stage, gather
 from fakereasoning.prompts import QUESTION
 from fakereasoning.recipe import Questions, TuneRecipe, read_recipe
 from fakereasoning.records import tokenizer_texts
@@ -154,8 +154,7 @@ def _do(
         # The folder of a stage is whole: the next may begin with it alone.
         start.codec.save(out)
         return start._replace(model=result.model), result.card
-    again = rehearsed(material.questions, recipe.rehearsal)
-    records = material.questions if stage == "base" else [*material.records, *again]
+    records = material.questions if stage == "base" else [*material.records, *material.rehearsed]
     told = {"samples": material.dataset.samples, "kinds": material.kinds}
     tuned = tune(start.model, start.codec, records, recipe=recipe, **told, **common)
     return start._replace(model=tuned.model), tuned.card

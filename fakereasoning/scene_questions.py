@@ -20,6 +20,7 @@ from fdr_bench.data import open_dataset
 from fdr_bench.data.scenes.language import expand, noun_phrase, sun_side
 from fdr_bench.data.scenes.phrases import NOUNS
 from fdr_bench.data.scenes.scene import COLOURS, DRAWING, SHAPES, Scene, Solid, pick, stream
+from fdr_bench.data.scenes.striking import VISIBLE_SHADOW, shadow_reach, striking
 from fdr_bench.types import Dataset
 
 Random = np.random.Generator
@@ -232,6 +233,39 @@ def _shadow(view: View, random: Random) -> Exchange | None:
     return Exchange(f"Where does the shadow of the {name} fall?", f"Its shadow falls to the {away}.")
 
 
+def _reach(view: View, random: Random) -> Exchange | None:
+    solid = _first(view) or view.any_solid(random)
+    if solid is None:
+        return None
+    _, away = sun_side(view.scene)
+    far = shadow_reach(view.scene, solid) >= VISIBLE_SHADOW
+    name = noun_phrase(solid, random)
+    return Exchange(
+        f"How far does the shadow of the {name} reach?", f"It reaches {'far' if far else 'a little'} to the {away}."
+    )
+
+
+def _largest(view: View, random: Random) -> Exchange | None:
+    solid = _first(view)
+    if solid is None:
+        return None
+    question = _say("which object [takes up most of the picture|looks largest]?", random)
+    return Exchange(question, f"The {_full_name(solid, random)}.")
+
+
+def _patterned(view: View, random: Random) -> Exchange | None:
+    found = striking(view.scene)["Natural and Consistent Image Texture"]
+    if found.plainness < 1 or found.solid not in (view.scene.solids[number] for number in view.intact):
+        return None
+    return Exchange("Which object shows most pattern?", f"The {_full_name(found.solid, random)}.")
+
+
+def _first(view: View) -> Solid | None:
+    """Return the solid that the eye falls on first, where it is intact."""
+    first = striking(view.scene)["Semantic Rationality"].solid
+    return first if first in (view.scene.solids[number] for number in view.intact) else None
+
+
 KINDS: tuple[Callable[[View, Random], Exchange | None], ...] = (
     _colour,
     _shape,
@@ -247,4 +281,7 @@ KINDS: tuple[Callable[[View, Random], Exchange | None], ...] = (
     _sky,
     _light,
     _shadow,
+    _reach,
+    _largest,
+    _patterned,
 )

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from fakereasoning import pipeline, tuning_loop
 from fakereasoning.calibration import HIGHEST, LOWEST, read_temperature
-from fakereasoning.material import rehearsed
+from fakereasoning.material import REHEARSED, rehearsed
 from fakereasoning.pipeline import Plan, train, train_stage
 from fakereasoning.scene_questions import scene_questions
 from fakereasoning.starting import read_start, with_dino, with_fusion
@@ -102,7 +102,7 @@ def test_a_tuning_goes_on_with_the_questions_about_a_share_of_its_images(plan, t
         out = train_stage(replace(plan, start=plan.out / "facl", out=tmp_path / str(share), changes=changes), "tune")
         return json.loads((out / "card.json").read_text())["n_records"]
 
-    questions = scene_questions(plan.data)
+    questions = scene_questions(plan.data, questions=REHEARSED, captions=0)
     of_half = rehearsed(questions, 0.5)
     assert len({record.image.location for record in of_half}) == 8
     assert [learnt(0), learnt(0.5), learnt(1)] == [16, 16 + len(of_half), 16 + len(questions)]
