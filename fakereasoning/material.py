@@ -34,6 +34,8 @@ class Material(NamedTuple):
     """Those that go on being asked in tuning."""
     shown: Mapping[str, Shown]
     """What stands where, by an image's location."""
+    named: Mapping[str, Shown]
+    """The same for tuning, solids with a violation named too."""
     kinds: Kinds | None
     """What is wrong, likewise; None where the data name no kinds."""
 
@@ -55,6 +57,7 @@ def gather(data: str, asked: Questions, recipes: Mapping[Stage, TuneRecipe | Fac
         scene_questions(dataset) if before else [],
         rehearsed(scene_questions(dataset, questions=REHEARSED, captions=0), share) if share else [],
         scenes_shown(dataset) if before else {},
+        scenes_shown(dataset, touched=True) if isinstance(tune, TuneRecipe) and tune.places_weight else {},
         scenes_faults(dataset) if evidence and dataset.spec.startswith("scenes") else None,
     )
 

@@ -11,6 +11,7 @@ from fakereasoning.cpm import CPMTokens, cpm_loss
 from fakereasoning.evidence import EvidenceHead
 from fakereasoning.model import FakeReasoning
 from fakereasoning.packing import positions, visible
+from fakereasoning.places import PlacesHead
 from fakereasoning.prompts import IGNORE
 from fakereasoning.recipe import TuneRecipe
 from fakereasoning.vision import VisualFeatures
@@ -32,7 +33,7 @@ class Batch(NamedTuple):
     segments: Tensor | None = None
     """(B, L) with images expanded, where rows hold several records (see `fakereasoning.packing`)."""
     images: Tensor | None = None
-    """(B,), the images' numbers, where evidence is learnt."""
+    """(B,), the images' numbers, where evidence or places are learnt."""
 
 
 class Losses(NamedTuple):
@@ -43,7 +44,8 @@ class Losses(NamedTuple):
     cpm: Tensor
     """0 where it is left out."""
     evidence: Tensor
-    """0 where it is left out, and in evaluation."""
+    """0 where it is left out, and in evaluation; so are the places."""
+    places: Tensor
 
 
 class Objective(nn.Module):
@@ -55,9 +57,11 @@ class Objective(nn.Module):
         recipe: TuneRecipe,
         tokens: CPMTokens | None,
         evidence: EvidenceHead | None = None,
+        places: PlacesHead | None = None,
     ) -> None:
         super().__init__()
-        self.model, self.recipe, self.tokens, self.evidence = model, recipe, tokens, evidence
+        self.model, self.recipe, self.tokens = model, recipe, tokens
+        self.evidence, self.places = evidence, places
 
     def train(self, mode: bool = True) -> Objective:
         """Switch to training or evaluation; a stem's batch normalisation keeps the statistics that it has.
@@ -99,14 +103,15 @@ class Objective(nn.Module):
         hidden = self.model.language.model(inputs_embeds=expanded.embeds, use_cache=False, **order).last_hidden_state
         language = self._language_loss(hidden, labels)
         cpm = self._verdict_loss(hidden, labels, batch.fake)
-        shown = self._evidence_loss(image_tokens, batch.images)
-        total = language + self.recipe.cpm_weight * cpm + self.recipe.evidence_weight * shown
-        return Losses(total, language.detach(), cpm.detach(), shown.detach())
+        shown, stands = (self._told(head, image_tokens, batch.images) for head in (self.evidence, self.places))
+        recipe = self.recipe
+        total = language + recipe.cpm_weight * cpm + recipe.evidence_weight * shown + recipe.places_weight * stands
+        return Losses(total, language.detach(), cpm.detach(), shown.detach(), stands.detach())
 
-    def _evidence_loss(self, image_tokens: Tensor, images: Tensor | None) -> Tensor:
-        if self.evidence is None or images is None or not self.training:
+    def _told(self, head: EvidenceHead | PlacesHead | None, image_tokens: Tensor, images: Tensor | None) -> Tensor:
+        if head is None or images is None or not self.training:
             return image_tokens.new_zeros(())
-        return self.evidence.loss(image_tokens, images.cpu().numpy())
+        return head.loss(image_tokens, images.cpu().numpy())
 
     def _language_loss(self, hidden: Tensor, labels: Tensor) -> Tensor:
         """Return the mean cross-entropy over the learnt tokens; 0 with a gradient of 0 where there is none."""

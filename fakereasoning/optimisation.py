@@ -50,15 +50,15 @@ def parameter_groups(model: nn.Module, recipe: TuneRecipe) -> list[dict[str, Any
     ]
 
 
-def optimizer(model: nn.Module, recipe: TuneRecipe, head: nn.Module | None = None) -> torch.optim.AdamW:
-    """Return AdamW on the parameters that learn, and on those of a head. Raises `UsageError` where a model has none."""
+def optimizer(model: nn.Module, recipe: TuneRecipe, heads: Iterable[nn.Module | None] = ()) -> torch.optim.AdamW:
+    """Return AdamW on the parameters that learn, and on those of heads. Raises `UsageError` where a model has none."""
     groups = parameter_groups(model, recipe)
     if not groups:
         raise UsageError(
             f"nothing to train: the model has none of the parts {', '.join(recipe.trainable)}; "
             "name others in the recipe's 'trainable'"
         )
-    if head is not None:
+    for head in filter(None, heads):
         groups.append({"params": list(head.parameters()), "lr": recipe.lr, "peak": recipe.lr, "weight_decay": 0.0})
     return torch.optim.AdamW(groups, betas=recipe.betas, fused=True)
 

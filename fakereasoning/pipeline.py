@@ -155,7 +155,7 @@ def _do(
         start.codec.save(out)
         return start._replace(model=result.model), result.card
     records = material.questions if stage == "base" else [*material.records, *material.rehearsed]
-    told = {"samples": material.dataset.samples, "kinds": material.kinds}
+    told = {"samples": material.dataset.samples, "kinds": material.kinds, "shown": material.named}
     tuned = tune(start.model, start.codec, records, recipe=recipe, **told, **common)
     return start._replace(model=tuned.model), tuned.card
 

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from fakereasoning.tokenizer import Codec
+from fdr_bench.errors import DataError
 
 NOTHING, UNKNOWN = -1, -2
 MARGIN = 1.8
@@ -134,6 +135,32 @@ def places_loss(logits: Tensor, here: SaidHere, index: NDArray[np.intp]) -> tupl
     behind = torch.from_numpy(here.behind[index]).to(logits)[:, None].expand_as(logits)[off.to(logits.device)]
     nothing = binary_cross_entropy_with_logits(empty, behind, reduction="sum") / max(1, len(empty))
     return things, nothing
+
+
+class PlacesHead(nn.Module):
+    """From image tokens (B, n, width) to a logit a word, place by place: known + tokens · what; dropped in the end."""
+
+    def __init__(self, width: int, here: SaidHere) -> None:
+        """It begins with what is known without looking. Raises `DataError` where there are no places."""
+        super().__init__()
+        if not here.ids:
+            raise DataError(
+                "nothing is known of what stands where, which the recipe's places_weight asks for. Take FDR-Scenes, "
+                "such as scenes:train, or set it to 0"
+            )
+        self.here = here
+        self.what = nn.Parameter(torch.zeros(len(here.ids), width))
+        shares = shares_here(here, np.arange(len(here.rows)))
+        self.known = nn.Parameter(torch.logit(torch.from_numpy(np.clip(shares, 1e-3, 1 - 1e-3)).float()))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return logits (B, patches, V); of several tokens a patch, the mean."""
+        said = (tokens @ self.what.T).float()
+        return self.known + said.reshape(len(said), self.here.rows.shape[1], -1, said.shape[2]).mean(dim=2)
+
+    def loss(self, tokens: Tensor, images: NDArray[np.intp]) -> Tensor:
+        """Return the cross-entropy of things' places plus that of the others, the mean over words."""
+        return torch.stack(places_loss(self(tokens), self.here, images)).sum() / len(self.here.ids)
 
 
 def mean_precision(logits: NDArray[np.floating], told: NDArray[np.bool_]) -> float:

@@ -69,6 +69,8 @@ class TuneRecipe:
 
     What is wrong with an image is a small part of its text. Towers that learn by the text alone forget it again.
     """
+    places_weight: float = 0.0
+    """Weight of what stands where, by a head likewise, a word's mean (0 in validation), of FDR-Scenes alone."""
     rehearsal: float = 0.0
     """Share of the images of which the base stage's questions go on being asked, of FDR-Scenes alone.
 
@@ -137,7 +139,7 @@ class TuneRecipe:
         for name in ("epochs", "steps", "batch", "accumulation", "max_length", "clip", "cpm_temperature"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; it must be above 0")
-        for name in ("lr", "cpm_weight", "evidence_weight", "weight_decay", "shift"):
+        for name in ("lr", "cpm_weight", "evidence_weight", "places_weight", "weight_decay", "shift"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; it must not be below 0")
         if self.shift and self.frozen_towers:

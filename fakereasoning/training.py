@@ -11,13 +11,10 @@ accelerate drives it: on a processor, on a GPU, or in several processes under `a
 
 from __future__ import annotations
 
-import hashlib
-import platform
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,16 +23,18 @@ from accelerate import Accelerator
 
 from fakereasoning import adapters
 from fakereasoning.acceleration import accelerator, plain_attention
-from fakereasoning.evidence import Evidence, EvidenceHead, Kinds, shown_by
+from fakereasoning.evidence import EvidenceHead, Kinds, shown_by
 from fakereasoning.frozen import FrozenFeatures, frozen_features
 from fakereasoning.model import FakeReasoning
 from fakereasoning.optimisation import recompute_blocks
 from fakereasoning.pixels import TrainingImages
+from fakereasoning.places import PlacesHead, Shown, words_here
 from fakereasoning.recipe import TuneRecipe
 from fakereasoning.records import Record
 from fakereasoning.resuming import Checkpoints
 from fakereasoning.rows import Rows
 from fakereasoning.tokenizer import Codec
+from fakereasoning.tuning_card import facts_of, identity_of
 from fakereasoning.tuning_loop import TuningLoop
 from fdr_bench.errors import RunError
 from fdr_bench.store import Lock, read_json, write_json
@@ -47,7 +46,6 @@ from fdr_bench.types import Sample
 FORMAT = 1
 CARD = "card.json"
 FEATURES, ADAPTER = "features", "adapter"
-PACKAGES = ("fdr-bench", "torch", "transformers", "accelerate", "numpy", "pillow", "safetensors")
 
 
 class TuneResult(NamedTuple):
@@ -64,6 +62,7 @@ def tune(
     *,
     samples: Sequence[Sample] = (),
     kinds: Kinds | None = None,
+    shown: Mapping[str, Shown] | None = None,
     recipe: TuneRecipe,
     out: Path,
     seed: int = 0,
@@ -78,7 +77,7 @@ def tune(
     """Train a model on records and write it to the folder `out`; `model` itself is used up.
 
     `samples` are the records' own, with the masks that the recipe's evidence is learnt from; `kinds` may name by
-    location what these show.
+    location what these show. `shown` says, likewise, what stands where.
 
     `max_minutes` of wall time, preparation included, end the training earlier, with the learning rate gone down to 0 by
     then. `resume` continues what a killed training left in `out`, and returns at once where the same training has
@@ -99,8 +98,11 @@ def tune(
         rows = Rows(records, codec, model.config, recipe)
         side, pad = model.config.image_size, model.config.pad_to_square
         images = TrainingImages(rows.files, side, pad=pad, threads=torch.get_num_threads())
-        shown = shown_by(rows.files, samples, model, kinds) if recipe.evidence_weight else None
-        identity = _identity(model, rows, images, recipe, seed, shown)
+        wrong = shown_by(rows.files, samples, model, kinds) if recipe.evidence_weight else None
+        locations = [file.location for file in rows.files]
+        here = words_here(shown or {}, locations, codec, model.config.grid) if recipe.places_weight else None
+        told = [one.digest() for one in (wrong, here) if one is not None]
+        identity = identity_of(model, rows, images, recipe, seed, told)
         if (finished := _finished(out, identity, resume)) is not None:
             return finished
         seconds = None if max_minutes is None else max_minutes * 60
@@ -112,7 +114,10 @@ def tune(
             images,
             driver,
             out,
-            shown=shown,
+            heads=(
+                None if wrong is None else EvidenceHead(model.config.width, wrong),
+                None if here is None else PlacesHead(model.config.width, here),
+            ),
             recipe=recipe,
             seed=seed,
             seconds=seconds,
@@ -122,36 +127,14 @@ def tune(
         loop.before = time.monotonic() - started
         checkpoints = Checkpoints(out, identity, driver, loop.objective, loop.optimizer)
         _run(loop, checkpoints, checkpoint_seconds, progress)
-        told = dict(facts or {}) | _facts(loop, identity, seed, threads, max_minutes)
-        result = _finish(loop, model, codec, recipe, out, told, dtype=stored)
+        facts = dict(facts or {}) | facts_of(loop, identity, seed, threads, max_minutes)
+        result = _finish(loop, model, codec, recipe, out, facts, dtype=stored)
         if driver.is_main_process:
             # The folder may be shipped as it is. Whoever comes now finds it finished, with or without these.
             checkpoints.remove()
             shutil.rmtree(out / FEATURES, ignore_errors=True)
             (out / ".lock").unlink(missing_ok=True)
         return result
-
-
-def _identity(
-    model: FakeReasoning, rows: Rows, images: TrainingImages, recipe: TuneRecipe, seed: int, shown: Evidence | None
-) -> str:
-    """Return the sha256 that tells whether a saved state or a finished folder is of this training."""
-    # What is asked is told by the rows.
-    told = {name: value for name, value in recipe.to_json().items() if name != "questions"}
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.stored_tensors().items()):
-        digest.update(name.encode() + tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return checkpoint.identity(
-        {
-            "config": model.config.to_json(),
-            "initial": digest.hexdigest(),
-            "rows": rows.digest(),
-            "images": images.fingerprint(),
-            "recipe": told,
-            "evidence": None if shown is None else shown.digest(),
-            "seed": seed,
-        }
-    )
 
 
 def _finished(out: Path, identity: str, resume: bool) -> TuneResult | None:
@@ -179,7 +162,7 @@ def _prepared(
     driver: Accelerator,
     out: Path,
     *,
-    shown: Evidence | None,
+    heads: tuple[EvidenceHead | None, PlacesHead | None],
     recipe: TuneRecipe,
     seed: int,
     seconds: float | None,
@@ -214,7 +197,8 @@ def _prepared(
         features,
         recipe=recipe,
         tokens=codec.cpm if recipe.cpm_weight else None,
-        evidence=None if shown is None else EvidenceHead(model.config.width, shown),
+        evidence=heads[0],
+        places=heads[1],
         accelerator=driver,
         seed=seed,
         seconds=seconds,
@@ -275,26 +259,3 @@ def _finish(
         write_json(out / CARD, {"format": FORMAT, "parameters": parameters, **facts})
     driver.wait_for_everyone()
     return TuneResult(FakeReasoning.from_pretrained(out), read_json(out / CARD))
-
-
-def _facts(
-    loop: TuningLoop, identity: str, seed: int, threads: int | None, max_minutes: float | None
-) -> dict[str, Any]:
-    """Return what the card says of how the weights came about."""
-    return {
-        "n_records": len(loop.learnt),
-        "n_images": len(set(loop.rows.images[loop.learnt].tolist())),
-        "n_held_out": len(loop.held),
-        "left_out": loop.rows.left_out,
-        "seed": seed,
-        "recipe": loop.recipe.to_json(),
-        "steps": loop.position,
-        "history": loop.history,
-        "threads": threads,
-        "processes": loop.accelerator.num_processes,
-        "device": loop.accelerator.device.type,
-        "max_minutes": max_minutes,
-        "seconds": round(loop.elapsed(), 1),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        "identity": identity,
-    }

@@ -21,6 +21,7 @@ from fakereasoning.model import FakeReasoning
 from fakereasoning.objective import Losses, Objective
 from fakereasoning.optimisation import optimizer, set_rates
 from fakereasoning.pixels import TrainingImages
+from fakereasoning.places import PlacesHead
 from fakereasoning.recipe import TuneRecipe
 from fakereasoning.rows import Rows
 from fdr_bench.errors import RunError
@@ -40,12 +41,13 @@ class TuningLoop:
         recipe: TuneRecipe,
         tokens: CPMTokens | None,
         evidence: EvidenceHead | None,
+        places: PlacesHead | None,
         accelerator: Accelerator,
         seed: int,
         seconds: float | None,
     ) -> None:
-        """`tokens` None leaves the verdict's loss out, `evidence` None its own; `seconds` is the budget, counted in
-        `elapsed`.
+        """`tokens` None leaves the verdict's loss out, `evidence` and `places` None their own; `seconds` is the budget,
+        counted in `elapsed`.
         """
         self.rows, self.images, self.features, self.recipe = rows, images, features, recipe
         self.accelerator, self.seconds, self.seed = accelerator, seconds, seed
@@ -63,12 +65,12 @@ class TuningLoop:
         # Held-out rows are padded little too: in order of their lengths.
         self.held = self.held[np.argsort(lengths[self.held], kind="stable")]
         self.dtype = next(model.clip.parameters()).dtype
-        objective = Objective(model, recipe, tokens, evidence)
-        self.objective, self.optimizer = accelerator.prepare(objective, optimizer(model, recipe, evidence))
+        objective = Objective(model, recipe, tokens, evidence, places)
+        self.objective, self.optimizer = accelerator.prepare(objective, optimizer(model, recipe, (evidence, places)))
         self.total = recipe.steps or max(1, round(recipe.epochs * self.batches.steps))
         self.pace = Pace(self.total, seconds)
         self.position = 0
-        self.sums = [0.0] * 3
+        self.sums = [0.0] * 4
         self.history: list[dict[str, float]] = []
         self.before = self.reserve = 0.0
         self._started = time.monotonic()
@@ -123,11 +125,11 @@ class TuningLoop:
                 drawn = [self.seed, self.epoch, self.in_epoch, turn, self.accelerator.process_index]
                 losses = self._losses(self.learnt[index], np.random.default_rng(drawn))
                 self.accelerator.backward(losses.total / len(parts))
-            told = [losses.language.item(), losses.cpm.item(), losses.evidence.item()]
+            told = [losses.language.item(), losses.cpm.item(), losses.evidence.item(), losses.places.item()]
             if not all(map(math.isfinite, told)):
                 raise RunError(
-                    f"the loss is {told[0]} (language), {told[1]} (verdict) and {told[2]} (evidence) at step "
-                    f"{self.position + 1}: the training has diverged. Lower 'lr', or train in fp32"
+                    f"the loss is {told[0]} (language), {told[1]} (verdict), {told[2]} (evidence) and {told[3]} "
+                    f"(places) at step {self.position + 1}: the training has diverged. Lower 'lr', or train in fp32"
                 )
             self.sums = [sum_ + one / len(parts) for sum_, one in zip(self.sums, told, strict=True)]
         if self.recipe.clip is not None:
@@ -144,14 +146,16 @@ class TuningLoop:
     def _end_epoch(self, steps: int) -> None:
         """Write the epoch's losses, and those of what is held out, into the history."""
         begun = time.monotonic()
-        language, cpm, shown = (sum_ / steps for sum_ in self.sums)
+        language, cpm, shown, stands = (sum_ / steps for sum_ in self.sums)
         row = {"epoch": self.position / self.batches.steps, "steps": self.position, "language": language, "cpm": cpm}
         if self.recipe.evidence_weight:
             row["evidence"] = shown
+        if self.recipe.places_weight:
+            row["places"] = stands
         if len(self.held):
             held = self._held_out()
             row |= {"held_out_language": held[0], "held_out_cpm": held[1]}
-        self.sums = [0.0] * 3
+        self.sums = [0.0] * 4
         self.reserve = time.monotonic() - begun
         self.history.append(row | {"seconds": round(self.elapsed(), 1)})
 

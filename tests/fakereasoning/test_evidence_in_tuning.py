@@ -1,4 +1,4 @@
-"""Evidence goes on being told in tuning, by a head that is dropped."""
+"""What is wrong, and what stands where, go on being told in tuning, by heads that are dropped."""
 
 from dataclasses import replace
 
@@ -10,11 +10,12 @@ from safetensors.torch import load_file
 from fakereasoning.evidence import EvidenceHead, shown_by
 from fakereasoning.objective import Objective
 from fakereasoning.pixels import TrainingImages
+from fakereasoning.places import Place, PlacesHead, Shown, words_here
 from fakereasoning.recipe import TuneRecipe
 from fakereasoning.records import Record
 from fakereasoning.rows import Rows
 from fakereasoning.training import tune
-from fdr_bench.errors import UsageError
+from fdr_bench.errors import DataError, UsageError
 from tests.fakereasoning.test_evidence import CODEC, fresh
 from tests.fakereasoning.test_stage1 import CONFIG
 
@@ -76,3 +77,34 @@ def test_a_tuning_with_evidence_comes_to_tell_it(samples, tmp_path):
     )
     with pytest.raises(UsageError, match="no sample with masks is known"):
         tune(fresh(), CODEC, records, recipe=TUNING, out=tmp_path / "none", quiet=True)
+
+
+def test_a_tuning_with_places_comes_to_tell_what_stands_there(samples, tmp_path):
+    # Of each image the upper left quarter is "stripes" or "plain", as its class is.
+    shown = {
+        sample.image.location: Shown([Place(0.25, 0.25, 0.2, 0.2, (word,))], (word,))
+        for sample in samples
+        for word in ["here" if sample.label == "fake" else "left"]
+    }
+    recipe = replace(TUNING, evidence_weight=0.0, places_weight=1.0)
+    told = tune(fresh(), CODEC, records_of(samples), recipe=recipe, out=tmp_path, shown=shown, threads=1, quiet=True)
+    history = told.card["history"]
+    assert history[-1]["places"] < 0.6 * history[0]["places"] and "evidence" not in history[-1]
+    assert load_file(tmp_path / "model.safetensors").keys() == fresh().state_dict().keys()
+    with pytest.raises(DataError, match="nothing is known of what stands where"):
+        tune(fresh(), CODEC, records_of(samples), recipe=recipe, out=tmp_path / "none", quiet=True)
+
+
+def test_the_places_head_begins_with_the_words_shares_and_means_over_them():
+    shown = {"a": Shown([Place(0.25, 0.25, 0.2, 0.2, ("x",))], ("y",)), "b": Shown([], ("y",))}
+    head = PlacesHead(16, words_here(shown, ["a", "b", "unknown"], CODEC, 2))
+    tokens = torch.randn(3, 4, 16)
+    ids = [CODEC.encode(" x"), CODEC.encode(" y")]
+    assert sorted(head.here.ids) == sorted({token for one in ids for token in one})
+    shares = torch.sigmoid(head(tokens)[0, 0]).tolist()
+    # Half of what is learnt are things' places, the other half those with none.
+    for token, share in zip(head.here.ids, shares, strict=True):
+        both = (token in ids[0]) + (token in ids[1])
+        assert share == pytest.approx(min(both / 2, 0.999), abs=1e-3)
+    alone = head.loss(tokens[2:], np.array([2]))
+    assert alone.item() == 0

@@ -76,8 +76,22 @@ def test_a_solid_stands_within_the_ellipse_that_is_told_of_it(number):
 
 def test_of_a_touched_solid_only_the_place_is_told():
     whole = view(3)
-    told = places_of(View(scene=whole.scene, intact=whole.intact[1:]))
+    touched = View(scene=whole.scene, intact=whole.intact[1:])
+    told = places_of(touched)
     assert sorted(bool(place.words) for place in told) == [False, *[True] * (len(whole.intact) - 1)]
+    # Tuning hears of it as of any other.
+    assert places_of(touched, touched=True) == places_of(whole)
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_place_says_how_far_its_shadow_reaches_and_whether_it_is_the_largest(number):
+    scene = view(number).scene
+    found = striking(scene)
+    for place in places_of(view(number)):
+        solid = next(solid for solid in scene.solids if across(scene, solid) == place.across)
+        far = abs(scene.light[0]) / scene.light[1] * solid.height / (2 * solid.radius) >= 0.8
+        assert ("far" in place.words, "little" in place.words) == (far, not far)
+        assert ("largest" in place.words) == (solid == found["High Image Quality"].solid)
 
 
 @pytest.mark.parametrize("number", range(6))
