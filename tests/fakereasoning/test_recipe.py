@@ -75,6 +75,7 @@ def test_the_launcher_configuration_wraps_blocks_that_the_model_has():
         ({"clip": 0.0}, "clip is 0"),
         ({"lr": -1.0}, "lr is -1"),
         ({"evidence_weight": -1}, "evidence_weight is -1"),
+        ({"places_weight": -1}, "places_weight is -1"),
         ({"contrary": 1.5}, r"contrary is 1\.5; expected a share"),
         ({"held_out": 1.0}, "held_out 1.0"),
         ({"pack": True, "cpm_semantics": "official"}, "set pack to false"),
