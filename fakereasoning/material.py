@@ -35,7 +35,7 @@ class Material(NamedTuple):
     shown: Mapping[str, Shown]
     """What stands where, by an image's location."""
     named: Mapping[str, Shown]
-    """The same for tuning, solids with a violation named too."""
+    """The same where a recipe weighs places, solids with a violation named too."""
     kinds: Kinds | None
     """What is wrong, likewise; None where the data name no kinds."""
 
@@ -43,13 +43,14 @@ class Material(NamedTuple):
 def gather(data: str, asked: Questions, recipes: Mapping[Stage, TuneRecipe | FaclRecipe | WordsRecipe]) -> Material:
     """Return what stages by these recipes learn from; what none of them reads is empty.
 
-    `asked` is the question that goes with chains of thought. Raises `UsageError` where words, base or rehearsal are
-    asked for and `data` is not FDR-Scenes.
+    `asked` is the question that goes with chains of thought. Raises `UsageError` where words, base, rehearsal or places
+    are asked for and `data` is not FDR-Scenes.
     """
     dataset = open_dataset(data)
     before = any(stage in recipes for stage in BEFORE)
     tune = recipes.get("tune")
     share = tune.rehearsal if isinstance(tune, TuneRecipe) else 0.0
+    places = any(isinstance(one, TuneRecipe) and one.places_weight for one in recipes.values())
     evidence = any(not isinstance(one, WordsRecipe) and one.evidence_weight for one in recipes.values())
     return Material(
         dataset,
@@ -57,7 +58,7 @@ def gather(data: str, asked: Questions, recipes: Mapping[Stage, TuneRecipe | Fac
         scene_questions(dataset) if before else [],
         rehearsed(scene_questions(dataset, questions=REHEARSED, captions=0), share) if share else [],
         scenes_shown(dataset) if before else {},
-        scenes_shown(dataset, touched=True) if isinstance(tune, TuneRecipe) and tune.places_weight else {},
+        scenes_shown(dataset, touched=True) if places else {},
         scenes_faults(dataset) if evidence and dataset.spec.startswith("scenes") else None,
     )
 

@@ -181,7 +181,7 @@ class TuneRecipe:
 def read_recipe(name: str) -> dict[str, Any]:
     """Return a recipe file's JSON object: one that is shipped, by name, or any, by a path ending in .json.
 
-    It holds the stages by name ("words", "base", "facl", "tune"), each with its fields, and a "size". With
+    It holds the stages by name ("words", "base", "evidence", "facl", "tune"), each with its fields, and a "size". With
     "base_vision": "clip", the stages before FACL have CLIP alone, and DINO and the fusion join there. Raises
     `UsageError`.
     """
@@ -202,7 +202,7 @@ def read_recipe(name: str) -> dict[str, Any]:
         raise UsageError(
             f"the recipe {path} has {content['base_vision']!r} as 'base_vision'; expected 'clip' or nothing"
         )
-    for stage in ("words", "base", "facl", "tune"):
+    for stage in ("words", "base", "evidence", "facl", "tune"):
         if not isinstance(content.get(stage, {}), dict):
             raise UsageError(f"the recipe {path} has {content[stage]!r} as '{stage}'; expected an object of its fields")
     return content

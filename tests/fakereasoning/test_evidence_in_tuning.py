@@ -80,7 +80,7 @@ def test_a_tuning_with_evidence_comes_to_tell_it(samples, tmp_path):
 
 
 def test_a_tuning_with_places_comes_to_tell_what_stands_there(samples, tmp_path):
-    # Of each image the upper left quarter is "stripes" or "plain", as its class is.
+    # One word is true of a fake and its upper left quarter, another of a photograph.
     shown = {
         sample.image.location: Shown([Place(0.25, 0.25, 0.2, 0.2, (word,))], (word,))
         for sample in samples

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import pytest
 import torch
 
 from fakereasoning.config import SIZES
 from fakereasoning.facl_recipe import FaclRecipe
+from fakereasoning.material import Stage
 from fakereasoning.optimisation import course, parameter_groups, part_of
 from fakereasoning.recipe import FOLDER, Lora, TuneRecipe, read_recipe, shipped
 from fdr_bench.errors import UsageError
@@ -105,9 +107,10 @@ def test_an_unknown_recipe_is_named_with_the_nearest(tmp_path):
     (tmp_path / "mine.json").write_text("[]")
     with pytest.raises(UsageError, match="no JSON object"):
         read_recipe(str(tmp_path / "mine.json"))
-    (tmp_path / "mine.json").write_text('{"tune": 3}')
-    with pytest.raises(UsageError, match="has 3 as 'tune'"):
-        read_recipe(str(tmp_path / "mine.json"))
+    for stage in get_args(Stage):
+        (tmp_path / "mine.json").write_text(f'{{"{stage}": 3}}')
+        with pytest.raises(UsageError, match=f"has 3 as '{stage}'"):
+            read_recipe(str(tmp_path / "mine.json"))
 
 
 def test_every_parameter_that_learns_is_in_one_group_with_its_parts_rate():
