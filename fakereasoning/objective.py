@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -34,6 +35,15 @@ class Batch(NamedTuple):
     """(B, L) with images expanded, where rows hold several records (see `fakereasoning.packing`)."""
     images: Tensor | None = None
     """(B,), the images' numbers, where evidence or places are learnt."""
+    glances: Glances | None = None
+
+
+class Glances(NamedTuple):
+    """Images of which nothing is said, but what they show is told to the heads alone."""
+
+    pixels: Tensor
+    images: Tensor
+    """(G,), their numbers."""
 
 
 class Losses(NamedTuple):
@@ -103,7 +113,11 @@ class Objective(nn.Module):
         hidden = self.model.language.model(inputs_embeds=expanded.embeds, use_cache=False, **order).last_hidden_state
         language = self._language_loss(hidden, labels)
         cpm = self._verdict_loss(hidden, labels, batch.fake)
-        shown, stands = (self._told(head, image_tokens, batch.images) for head in (self.evidence, self.places))
+        seen, images = image_tokens, batch.images
+        if batch.glances is not None and images is not None:
+            glanced = self.model.image_tokens(self.model.visual_features(batch.glances.pixels))
+            seen, images = torch.cat((image_tokens, glanced)), torch.cat((images, batch.glances.images))
+        shown, stands = (self._told(head, seen, images) for head in (self.evidence, self.places))
         recipe = self.recipe
         total = language + recipe.cpm_weight * cpm + recipe.evidence_weight * shown + recipe.places_weight * stands
         return Losses(total, language.detach(), cpm.detach(), shown.detach(), stands.detach())

@@ -71,6 +71,8 @@ class TuneRecipe:
     """
     places_weight: float = 0.0
     """Weight of what stands where, by a head likewise, a word's mean (0 in validation), of FDR-Scenes alone."""
+    glances: int = 0
+    """Images a forward pass besides, of which evidence and places alone are learnt: a look is cheaper than a text."""
     rehearsal: float = 0.0
     """Share of the images of which the base stage's questions go on being asked, of FDR-Scenes alone.
 
@@ -139,11 +141,16 @@ class TuneRecipe:
         for name in ("epochs", "steps", "batch", "accumulation", "max_length", "clip", "cpm_temperature"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; it must be above 0")
-        for name in ("lr", "cpm_weight", "evidence_weight", "places_weight", "weight_decay", "shift"):
+        for name in ("lr", "cpm_weight", "evidence_weight", "places_weight", "weight_decay", "shift", "glances"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; it must not be below 0")
         if self.shift and self.frozen_towers:
             raise UsageError("a recipe with 'shift' whose towers are frozen; train one, or set shift to 0")
+        if self.glances and (self.frozen_towers or not (self.evidence_weight or self.places_weight)):
+            raise UsageError(
+                "a recipe with 'glances' from which nothing is learnt: train a tower, and give evidence_weight or "
+                "places_weight; or set glances to 0"
+            )
         if self.pack and self.cpm_weight and self.cpm_semantics == "official":
             raise UsageError("a recipe with 'pack' and the official verdict's loss; set pack to false")
         for name in ("direct", "contrary", "rehearsal"):

@@ -14,7 +14,7 @@ import torch
 from fakereasoning.batches import Index
 from fakereasoning.config import FakeReasoningConfig
 from fakereasoning.frozen import FrozenFeatures
-from fakereasoning.objective import Batch
+from fakereasoning.objective import Batch, Glances
 from fakereasoning.packing import expanded_segments, pack
 from fakereasoning.pixels import TrainingImages, moved, normalised
 from fakereasoning.prompts import CONCLUSION_START, DIRECT_QUESTION, IGNORE, arrange_stages
@@ -33,7 +33,7 @@ class Rows:
     ) -> None:
         """Raises `DataError` where there is nothing to learn, or an answer lacks a stage that the recipe names."""
         self.pad, self.image_tokens = codec.pad, config.image_tokens
-        self.packed, self.shift = recipe.pack, recipe.shift
+        self.packed, self.shift, self.glances = recipe.pack, recipe.shift, recipe.glances
         self.files: list[ImageFile] = []
         about: list[list[_Told]] = []
         number: dict[str, int] = {}
@@ -90,19 +90,21 @@ class Rows:
         *,
         like: torch.Tensor,
         random: np.random.Generator | None = None,
+        learnt: Index | None = None,
     ) -> Batch:
         """Return the rows at `index` (B,), padded at the right, on the device and with the type of `like`.
 
-        With `random` images are moved as the recipe says.
+        With `random` images are moved as the recipe says, and so many glanced at besides: out of those of `learnt`.
         """
         rows = [self.rows[i] for i in index]
         padded = collate([Encoded(row.input_ids, row.labels) for row in rows], pad=self.pad)
         device, shown = like.device, self.images[index]
-        pixels = None
+        pixels = glances = None
         if features is None:
-            seen = images.take(shown)
-            seen = moved(seen, self.shift, random) if self.shift and random is not None else seen
-            pixels = normalised(seen, device).to(like.dtype)
+            pixels = self._pixels(images, shown, like, random)
+            if self.glances and random is not None and learnt is not None:
+                others = self.images[random.choice(learnt, self.glances)]
+                glances = Glances(self._pixels(images, others, like, random), torch.from_numpy(others))
         return Batch(
             input_ids=padded.input_ids.to(device),
             attention_mask=padded.attention_mask.to(device),
@@ -112,7 +114,15 @@ class Rows:
             features=None if features is None else features.take(shown, device, like.dtype),
             segments=expanded_segments(rows, self.image_tokens).to(device) if self.packed else None,
             images=torch.from_numpy(shown),
+            glances=glances,
         )
+
+    def _pixels(
+        self, images: TrainingImages, shown: Index, like: torch.Tensor, random: np.random.Generator | None
+    ) -> torch.Tensor:
+        seen = images.take(shown)
+        seen = moved(seen, self.shift, random) if self.shift and random is not None else seen
+        return normalised(seen, like.device).to(like.dtype)
 
 
 class _Told(NamedTuple):

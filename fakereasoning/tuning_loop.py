@@ -139,7 +139,7 @@ class TuningLoop:
 
     def _losses(self, index: Index, random: np.random.Generator | None = None) -> Losses:
         like = torch.empty(0, device=self.accelerator.device, dtype=self.dtype)
-        batch = self.rows.batch(index, self.images, self.features, like=like, random=random)
+        batch = self.rows.batch(index, self.images, self.features, like=like, random=random, learnt=self.learnt)
         losses: Losses = self.objective(batch)
         return losses
 

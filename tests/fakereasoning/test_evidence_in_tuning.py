@@ -15,6 +15,7 @@ from fakereasoning.recipe import TuneRecipe
 from fakereasoning.records import Record
 from fakereasoning.rows import Rows
 from fakereasoning.training import tune
+from fakereasoning.tuning_loop import TuningLoop
 from fdr_bench.errors import DataError, UsageError
 from tests.fakereasoning.test_evidence import CODEC, fresh
 from tests.fakereasoning.test_stage1 import CONFIG
@@ -62,6 +63,56 @@ def test_in_tuning_a_head_reads_evidence_and_is_dropped(samples):
     assert losses.evidence.item() == pytest.approx(expected.item(), rel=1e-5)
     told = losses.language + recipe.cpm_weight * losses.cpm + 0.5 * losses.evidence
     assert losses.total.item() == pytest.approx(told.item(), rel=1e-5)
+
+
+def test_glances_are_told_to_the_heads_and_to_nothing_else(samples):
+    records = records_of(samples)
+    model = fresh(replace(CONFIG, dropout=0.0)).eval()
+    recipe = replace(TUNING, glances=5)
+    rows = Rows(records, CODEC, model.config, recipe)
+    head = EvidenceHead(16, shown_by(rows.files, samples, model))
+    torch.nn.init.normal_(head.what)
+    images, like = TrainingImages(rows.files, 16), torch.empty(0)
+    learnt = np.arange(len(records) // 2, len(records))
+    index = np.array([0, 1, 2])
+    batch = rows.batch(index, images, None, like=like, random=np.random.default_rng(3), learnt=learnt)
+    again = rows.batch(index, images, None, like=like, random=np.random.default_rng(3), learnt=learnt)
+    assert batch.glances is not None and again.glances is not None
+    glanced = batch.glances.images.numpy()
+    assert len(glanced) == 5 and set(glanced) <= set(rows.images[learnt])
+    assert again.glances.images.tolist() == glanced.tolist() and torch.equal(again.glances.pixels, batch.glances.pixels)
+    # What is held out is measured without them.
+    assert rows.batch(index, images, None, like=like, learnt=learnt).glances is None
+    objective = Objective(model, recipe, CODEC.cpm, head).train()
+    losses, plain = objective(batch), objective(batch._replace(glances=None))
+    assert losses.language == plain.language and losses.cpm == plain.cpm
+    with torch.no_grad():
+        pixels = torch.cat((batch.pixels, batch.glances.pixels))
+        expected = head.loss(model.image_tokens(model.visual_features(pixels)), np.append(rows.images[index], glanced))
+    assert losses.evidence.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert losses.evidence != plain.evidence
+
+
+def test_a_killed_tuning_with_glances_goes_on_to_the_same_bytes(samples, tmp_path, monkeypatch):
+    advance = TuningLoop._advance
+
+    def killed(self, fraction):
+        if self.position == 5:
+            raise KeyboardInterrupt
+        advance(self, fraction)
+
+    def train(name):
+        options = {"samples": samples, "threads": 1, "quiet": True, "checkpoint_seconds": 0}
+        recipe = replace(TUNING, glances=8, epochs=3)
+        tune(fresh(), CODEC, records_of(samples), recipe=recipe, out=tmp_path / name, **options)
+
+    train("whole")
+    monkeypatch.setattr(TuningLoop, "_advance", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train("parts")
+    monkeypatch.setattr(TuningLoop, "_advance", advance)
+    train("parts")
+    assert len({(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts")}) == 1
 
 
 def test_a_tuning_with_evidence_comes_to_tell_it(samples, tmp_path):
