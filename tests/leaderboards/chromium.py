@@ -8,6 +8,7 @@ writes docs/board-{1400,420}-{light,dark}.png.
 from __future__ import annotations
 
 import base64
+import json
 import os
 import shutil
 import sys
@@ -55,9 +56,20 @@ def look(browser: Any, width: int, scheme: str) -> None:
 
 
 def show_plot(browser: Any) -> None:
-    """Scroll to the first plot and wait until it is drawn."""
-    browser.execute_script("document.querySelector('.plot').scrollIntoView()")
-    until(lambda: browser.execute_script("return 'drawn' in document.querySelector('.canvas').dataset"))
+    """Scroll to the first plot until it is drawn: a page that is still being laid out moves it out of sight again."""
+    scroll = "document.querySelector('.plot').scrollIntoView()"
+    until(lambda: browser.execute_script(f"{scroll}; return 'drawn' in document.querySelector('.canvas').dataset"))
+
+
+def asked(browser: Any, page: Path) -> set[str]:
+    """Return the addresses that a page has asked for since the last look, and all that the browser went to.
+
+    What the browser fetches on its own account, or late for an earlier page, is not among them.
+    """
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    own = [each for each in sent if each["documentURL"].startswith(page.as_uri()) or each.get("type") == "Document"]
+    return {each["request"]["url"] for each in own if not each["request"]["url"].startswith("chrome")}
 
 
 def until(condition: Callable[[], object], seconds: float = 20.0) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from fdr_bench.scoring import score_run
 from leaderboards import site
 from tests.leaderboards.boards import score, write_run
-from tests.leaderboards.chromium import CHROMEDRIVER, CHROMIUM, look, show_plot, start, until
+from tests.leaderboards.chromium import CHROMEDRIVER, CHROMIUM, asked, look, show_plot, start, until
 from tests.runs import make_run, read_lines, write_lines
 
 pytestmark = [
@@ -243,8 +242,6 @@ def test_nothing_is_asked_off_the_disk_no_error_is_logged_and_no_smuggled_script
     find(opened, "#search").send_keys("x")
     show_plot(opened)
     assert [entry for entry in opened.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
-    events = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
-    asked = {event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"}
-    assert asked == {index.as_uri()}
+    assert asked(opened, index) == {index.as_uri()}
     assert opened.execute_script("return window.hit") is None
     assert opened.execute_script("return document.images.length") == 0

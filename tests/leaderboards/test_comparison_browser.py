@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from fdr_bench.compare.comparison import Side, compare
 from fdr_bench.compare.samples import shown_sets
 from fdr_bench.scored_slices import Settings
 from leaderboards.side_by_side import write_comparison
-from tests.leaderboards.chromium import CHROMEDRIVER, CHROMIUM, look, start, until
+from tests.leaderboards.chromium import CHROMEDRIVER, CHROMIUM, asked, look, start, until
 from tests.leaderboards.comparisons import ATTACK, two_runs
 from tests.runs import renamed
 
@@ -86,9 +84,7 @@ def test_two_runs_are_compared_image_by_image(browser, tmp_path):
     assert browser.execute_script(tables) == [False, True]
     assert browser.execute_script("return window.hit") is None
     assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = {event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"}
-    assert all(url.startswith((page.parent.as_uri(), "about:")) for url in asked)
+    assert [url for url in asked(browser, page) if not url.startswith((page.parent.as_uri(), "about:"))] == []
     for width in (1400, 1000, 640, 420, 320):
         look(browser, width, "light")
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
