@@ -42,6 +42,7 @@ class Glances(NamedTuple):
     """Images of which nothing is said, but what they show is told to the heads alone."""
 
     pixels: Tensor
+    """(G, 3, side, side)"""
     images: Tensor
     """(G,), their numbers."""
 
