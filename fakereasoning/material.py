@@ -13,6 +13,7 @@ from fakereasoning.records import Record, read_records
 from fakereasoning.scene_faults import scenes_faults
 from fakereasoning.scene_places import scenes_shown
 from fakereasoning.scene_questions import scene_questions
+from fakereasoning.sketches import sketched
 from fakereasoning.words import WordsRecipe
 from fdr_bench.data import open_dataset
 from fdr_bench.types import Dataset
@@ -52,9 +53,10 @@ def gather(data: str, asked: Questions, recipes: Mapping[Stage, TuneRecipe | Fac
     share = tune.rehearsal if isinstance(tune, TuneRecipe) else 0.0
     places = any(isinstance(one, TuneRecipe) and one.places_weight for one in recipes.values())
     evidence = any(not isinstance(one, WordsRecipe) and one.evidence_weight for one in recipes.values())
+    records = read_records(dataset, questions=asked)
     return Material(
         dataset,
-        read_records(dataset, questions=asked),
+        sketched(records, dataset) if isinstance(tune, TuneRecipe) and tune.sketch else records,
         scene_questions(dataset) if before else [],
         rehearsed(scene_questions(dataset, questions=REHEARSED, captions=0), share) if share else [],
         scenes_shown(dataset) if before else {},

@@ -78,6 +78,8 @@ class TuneRecipe:
 
     A chain of thought names few of a picture's things. Towers that learn by it, or by evidence, forget the others.
     """
+    sketch: bool = False
+    """The SUMMARY of a chain of thought is a sketch of its reasoning (see `fakereasoning.sketches`)."""
     questions: Questions = "own"
     """Of chains of thought: the codec's own question with each, or the one that the data record."""
     stages: tuple[StageName, ...] | None = None

@@ -1,0 +1,88 @@
+"""A sketch of each chain of thought, put where its SUMMARY stands: what the reasoning is going to say, in few words.
+
+A summary says how the task is gone about, which is the same for every image, and a reasoning words each fact in one of
+many ways: of all its tokens few depend on what the image shows, and those that do stand behind many that do not. A
+sketch says the same things always in the same words, those that are decided first in front, so that nearly each of its
+tokens is learnt from the image alone; the reasoning then has it to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from fakereasoning.records import Record
+from fakereasoning.scene_views import Drawn, of_each_scene
+from fdr_bench.data.scenes.language import place_words
+from fdr_bench.data.scenes.phrases import NOUNS
+from fdr_bench.data.scenes.scene import Solid
+from fdr_bench.data.scenes.striking import stated, striking
+from fdr_bench.types import Dataset
+
+ASPECTS = {
+    "Consistent Lighting and Shadows": "light",
+    "High Image Quality": "quality",
+    "Natural and Consistent Image Texture": "texture",
+    "Semantic Rationality": "sense",
+    "Smooth and Natural Image Edges": "edges",
+}
+"""What a sketch calls what a photograph of FDR-Scenes shows."""
+OPEN, CLOSE = "<SUMMARY>", "</SUMMARY>"
+
+
+def sketched(records: Sequence[Record], dataset: Dataset) -> list[Record]:
+    """Return the records with sketches as their summaries; one whose answer has no summary, or no attributes, stays.
+
+    Of FDR-Scenes a sketch names solids, kinds of forgery and places; of other data the attributes alone.
+    """
+    known = scenes_sketched(dataset) if dataset.spec.partition(":")[0] == "scenes" else {}
+    return [_sketched(record, known) for record in records]
+
+
+def scenes_sketched(dataset: Dataset) -> dict[str, str]:
+    """Return the sketches of pictures of FDR-Scenes by their locations."""
+    return {sample.image.location: told for sample, told in of_each_scene(dataset, _sketch)}
+
+
+def _sketched(record: Record, known: Mapping[str, str]) -> Record:
+    told = known.get(record.image.location) or _of_attributes(record.attributes or {})
+    before, opened, rest = record.answer.partition(OPEN)
+    _, closed, after = rest.partition(CLOSE)
+    if not (told and opened and closed):
+        return record
+    return replace(record, answer=f"{before}{OPEN} In brief, {told}. {CLOSE}{after}")
+
+
+def _of_attributes(attributes: Mapping[str, str | None]) -> str:
+    return ", ".join(name.lower() for name, text in sorted(attributes.items()) if text)
+
+
+def _sketch(drawn: Drawn) -> str:
+    return _of_fake(drawn) if drawn.facts else _of_photograph(drawn)
+
+
+def _of_photograph(drawn: Drawn) -> str:
+    """Return the solids that the reasoning names, the first one first, each with what is said of it."""
+    found = striking(drawn.view().scene)
+    said: dict[Solid, list[str]] = {}
+    for name in sorted(stated(found), key=lambda one: (ASPECTS[one] == "texture", one)):
+        said.setdefault(found[name].solid, []).append(ASPECTS[name])
+    return "; ".join(f"{_name(solid)}: {', '.join(aspects)}" for solid, aspects in said.items())
+
+
+def _of_fake(drawn: Drawn) -> str:
+    """Return each kind of forgery with the solids or the place that it is told of, in the reasoning's order."""
+    solids = drawn.view().scene.solids
+    said = []
+    for fact in sorted(drawn.facts, key=lambda one: str(one["attribute"])):
+        numbers = [fact[role] for role in ("solid", "other") if fact[role] is not None]
+        where = [_name(solids[int(str(number))]) for number in numbers]
+        if not where and isinstance(fact["place"], list):
+            where = [place_words((float(fact["place"][0]), float(fact["place"][1])))]
+        kind = str(fact["kind"]).replace("-", " ")
+        said.append(f"{kind}: {', '.join(where)}" if where else kind)
+    return "; ".join(said)
+
+
+def _name(solid: Solid) -> str:
+    return f"{solid.colours[0]} {NOUNS[solid.shape][0]}"
