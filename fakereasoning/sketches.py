@@ -54,7 +54,7 @@ def _sketched(record: Record, known: Mapping[str, str]) -> Record:
 
 
 def _of_attributes(attributes: Mapping[str, str | None]) -> str:
-    return ", ".join(name.lower() for name, text in sorted(attributes.items()) if text)
+    return "; ".join(name.lower() for name, text in sorted(attributes.items()) if text)
 
 
 def _sketch(drawn: Drawn) -> str:

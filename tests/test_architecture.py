@@ -36,7 +36,7 @@ PROGRAMS = (
         f"fakereasoning.{name}"
         for name in ("adapters", "frozen", "material", "resuming", "scene_places", "scene_questions", "scene_views")
     ),
-    *(f"fakereasoning.{name}" for name in ("stage1", "training", "vision_loop", "vision_stage")),
+    *(f"fakereasoning.{name}" for name in ("sketches", "stage1", "training", "vision_loop", "vision_stage")),
     *(f"fakereasoning.{name}" for name in ("words", "words_loop", "words_stage")),
 )
 
