@@ -23,6 +23,7 @@ IMAGE_MARK = "<image>"
 StageName = Literal["SUMMARY", "CAPTION", "REASONING", "CONCLUSION"]
 STAGES: tuple[StageName, ...] = ("SUMMARY", "CAPTION", "REASONING", "CONCLUSION")
 TAGS: tuple[str, ...] = tuple(tag for stage in STAGES for tag in (f"<{stage}>", f"</{stage}>"))
+SUMMARY_START, SUMMARY_END = TAGS[:2]
 CONCLUSION_START = "<CONCLUSION> This image is"
 """What stands before the word that the verdict is read from; forced decoding appends it."""
 QUESTION = "Is this image real or fake? Explain."

@@ -80,6 +80,9 @@ class TuneRecipe:
     """
     sketch: bool = False
     """The SUMMARY of a chain of thought is a sketch of its reasoning (see `fakereasoning.sketches`)."""
+    brief: float = 0.0
+    """Share of the labelled records of whose answers the SUMMARY alone is read and learnt: of a sketch that is most of
+    what an image decides, for a small part of the work."""
     questions: Questions = "own"
     """Of chains of thought: the codec's own question with each, or the one that the data record."""
     stages: tuple[StageName, ...] | None = None
@@ -155,7 +158,7 @@ class TuneRecipe:
             )
         if self.pack and self.cpm_weight and self.cpm_semantics == "official":
             raise UsageError("a recipe with 'pack' and the official verdict's loss; set pack to false")
-        for name in ("direct", "contrary", "rehearsal"):
+        for name in ("direct", "contrary", "brief", "rehearsal"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; expected a share from 0 to 1")
         if not 0 <= self.warmup <= 1 or not 0 <= self.held_out < 1:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from fakereasoning.frozen import FrozenFeatures
 from fakereasoning.objective import Batch, Glances
 from fakereasoning.packing import expanded_segments, pack
 from fakereasoning.pixels import TrainingImages, moved, normalised
-from fakereasoning.prompts import CONCLUSION_START, DIRECT_QUESTION, IGNORE, arrange_stages
+from fakereasoning.prompts import CONCLUSION_START, DIRECT_QUESTION, IGNORE, SUMMARY_END, arrange_stages
 from fakereasoning.recipe import TuneRecipe
 from fakereasoning.records import Encoded, Record, collate, encode
 from fakereasoning.tokenizer import Codec
@@ -41,9 +41,9 @@ class Rows:
         longest = min(recipe.max_length or config.max_length, config.max_length) - config.image_tokens + 1
         prompt = cache(codec.prompt)
         shaped = list(_asked(records, recipe))
-        for record, verdict_alone in shaped:
+        for record, part in shaped:
             row = encode(record, codec, longest, prompt(record.question))
-            row = _verdict_alone(row, codec) if verdict_alone else row
+            row = _SHAPES[part](row, codec)
             if all(label == IGNORE for label in row.labels):
                 continue
             place = number.setdefault(record.image.location, len(number))
@@ -125,6 +125,9 @@ class Rows:
         return normalised(seen, like.device).to(like.dtype)
 
 
+_Part = Literal["all", "verdict", "summary"]
+
+
 class _Told(NamedTuple):
     """A record encoded, and its class; None where it says nothing of the image's origin."""
 
@@ -139,28 +142,34 @@ def _groups(told: Sequence[_Told]) -> list[list[_Told]]:
     return groups
 
 
-def _asked(records: Sequence[Record], recipe: TuneRecipe) -> Iterator[tuple[Record, bool]]:
-    """Yield each record as the recipe shapes it, and evenly, for its shares, asked in other ways; True where of the
-    answer the verdict alone is learnt.
+def _asked(records: Sequence[Record], recipe: TuneRecipe) -> Iterator[tuple[Record, _Part]]:
+    """Yield each record as the recipe shapes it, and evenly, for its shares, asked in other ways; and what is learnt of
+    its answer.
     """
     of_class = {label: [record for record in records if record.label == label] for label in ("real", "fake")}
-    direct, contrary, seen = 0.0, 0.0, {"real": 0, "fake": 0}
+    direct, contrary, brief, seen = 0.0, 0.0, 0.0, {"real": 0, "fake": 0}
     for record in records:
         shaped = _shaped(record, recipe)
-        yield shaped, False
         if record.label is None:
+            yield shaped, "all"
             continue
-        direct, contrary = direct + recipe.direct, contrary + recipe.contrary
+        direct, contrary, brief = direct + recipe.direct, contrary + recipe.contrary, brief + recipe.brief
+        summary, closed, _ = shaped.answer.partition(SUMMARY_END)
+        if brief >= 1 and closed:
+            brief -= 1
+            yield replace(shaped, answer=summary + closed), "summary"
+        else:
+            yield shaped, "all"
         seen[record.label] += 1
         conclusion = f"{CONCLUSION_START} {record.label}. </CONCLUSION>"
         if direct >= 1:
             direct -= 1
-            yield replace(record, id=f"{record.id}#direct", question=DIRECT_QUESTION, answer=conclusion), False
+            yield replace(record, id=f"{record.id}#direct", question=DIRECT_QUESTION, answer=conclusion), "all"
         others = of_class["real" if record.label == "fake" else "fake"]
         if contrary >= 1 and others:
             contrary -= 1
             said = _shaped(others[seen[record.label] % len(others)], recipe).answer.partition(CONCLUSION_START)[0]
-            yield replace(record, id=f"{record.id}#contrary", answer=said + conclusion), True
+            yield replace(record, id=f"{record.id}#contrary", answer=said + conclusion), "verdict"
 
 
 def _verdict_alone(row: Encoded, codec: Codec) -> Encoded:
@@ -168,6 +177,19 @@ def _verdict_alone(row: Encoded, codec: Codec) -> Encoded:
     at = codec.cpm.position(row.labels)
     start = len(row.labels) if at is None else at - len(codec.cpm.pattern)
     return row._replace(labels=[IGNORE] * start + row.labels[start:])
+
+
+def _without_end(row: Encoded, codec: Codec) -> Encoded:
+    """Return the row without the token that ends a text: behind a part of an answer another part comes."""
+    cut = len(row.labels) - (row.labels[-1:] == [codec.eos])
+    return Encoded(row.input_ids[:cut], row.labels[:cut])
+
+
+_SHAPES: Mapping[_Part, Callable[[Encoded, Codec], Encoded]] = {
+    "all": lambda row, _: row,
+    "verdict": _verdict_alone,
+    "summary": _without_end,
+}
 
 
 def _shaped(record: Record, recipe: TuneRecipe) -> Record:

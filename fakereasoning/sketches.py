@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from fakereasoning.prompts import SUMMARY_END, SUMMARY_START
 from fakereasoning.records import Record
 from fakereasoning.scene_views import Drawn, of_each_scene
 from fdr_bench.data.scenes.language import place_words
@@ -27,7 +28,6 @@ ASPECTS = {
     "Smooth and Natural Image Edges": "edges",
 }
 """What a sketch calls what a photograph of FDR-Scenes shows."""
-OPEN, CLOSE = "<SUMMARY>", "</SUMMARY>"
 
 
 def sketched(records: Sequence[Record], dataset: Dataset) -> list[Record]:
@@ -46,11 +46,11 @@ def scenes_sketched(dataset: Dataset) -> dict[str, str]:
 
 def _sketched(record: Record, known: Mapping[str, str]) -> Record:
     told = known.get(record.image.location) or _of_attributes(record.attributes or {})
-    before, opened, rest = record.answer.partition(OPEN)
-    _, closed, after = rest.partition(CLOSE)
+    before, opened, rest = record.answer.partition(SUMMARY_START)
+    _, closed, after = rest.partition(SUMMARY_END)
     if not (told and opened and closed):
         return record
-    return replace(record, answer=f"{before}{OPEN} In brief, {told}. {CLOSE}{after}")
+    return replace(record, answer=f"{before}{SUMMARY_START} In brief, {told}. {SUMMARY_END}{after}")
 
 
 def _of_attributes(attributes: Mapping[str, str | None]) -> str:

@@ -248,7 +248,25 @@ def test_the_verdicts_behind_other_words_give_a_gradient_to_the_image(records, c
     assert all(parameter.grad.abs().sum() > 0 for parameter in model.dino_projector.parameters() if parameter.ndim > 1)
 
 
-@pytest.mark.parametrize("name", ["direct", "contrary"])
+def test_of_a_share_of_the_records_only_the_summary_is_learnt(records, codec):
+    whole, _ = rows_and_images(records, codec)
+    rows, images = rows_and_images(records, codec, replace(ALL, brief=0.5))
+    cut = [number for number, row in enumerate(rows.rows) if row not in whole.rows]
+    assert len(rows) == len(whole) and len(cut) == sum(record.label is not None for record in records) // 2
+    answers = {record.answer.partition("</SUMMARY>")[0] + "</SUMMARY>" for record in records}
+    for number in cut:
+        row = rows.rows[number]
+        learnt = [token for token in row.labels if token != IGNORE]
+        # Behind a summary comes a caption: that a text ends there is not learnt.
+        assert codec.decode(learnt) in answers and learnt[-1] != codec.eos
+        assert row.input_ids[-len(learnt) :] == learnt
+    model = small.model(codec.vocabulary)
+    losses = Objective(model, ALL, codec.cpm).train()(rows.batch(np.array(cut), images, None, like=LIKE))
+    losses.total.backward()
+    assert losses.language > 0 and losses.cpm == 0
+
+
+@pytest.mark.parametrize("name", ["direct", "contrary", "brief"])
 def test_a_share_above_one_is_refused(name):
     with pytest.raises(UsageError, match=rf"{name} is 1\.5"):
         replace(ALL, **{name: 1.5})
