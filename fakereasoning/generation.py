@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from typing import Literal, NamedTuple
 
 import torch
@@ -18,6 +20,7 @@ from torch import Tensor
 
 from fakereasoning.cpm import two_logits
 from fakereasoning.decoding import Batch, Sampling, Step, Stop, Written, logits_of, read
+from fakereasoning.kv_cache import attention_over
 from fakereasoning.model import FakeReasoning
 from fakereasoning.prompts import CONCLUSION_START
 from fakereasoning.released import OFFICIAL_TOP_K
@@ -27,8 +30,11 @@ from fdr_bench.errors import UsageError, WeightsError
 
 ScoreSource = Literal["cpm", "cpm-forced"]
 
-SEEN_AT_ONCE = 32
+SEEN_AT_ONCE = 16
 """Images that the towers see together: with more, small towers spend their time on fresh memory."""
+
+LEAST_OF_TWO = 16
+"""Rows from which on a batch is written as two halves side by side on a processor."""
 
 
 class Generated(NamedTuple):
@@ -92,19 +98,44 @@ def generate(
     drawn = images.keys(keys) if temperature else [""] * len(images)
     was_training = model.training
     model.eval()
-    said: dict[int, Generated] = {}
     order = sorted(range(len(images)), key=lambda index: lengths[index])
+
+    def answered(part: Sequence[int]) -> list[Generated]:
+        writer = _Writer(model, codec, images, part, [prompts[index] for index in part])
+        limits = [min(max_new_tokens, room - lengths[index]) for index in part]
+        written = writer.write(limits, sampling, [drawn[index] for index in part], watch)
+        return writer.conclude(written, room, forced=forced)
+
+    # Who watches sees one batch after the other.
+    two = watch is None and model.device.type == "cpu" and torch.get_num_threads() > 1
+    lanes = 2 if two and min(batch, len(order)) >= LEAST_OF_TWO else 1
+    rows = -(-min(batch, len(order)) // lanes)
+    parts = [order[start : start + rows] for start in range(0, len(order), rows)]
     try:
-        with _exact_convolutions(model.device):
-            for start in range(0, len(order), batch):
-                part = order[start : start + batch]
-                writer = _Writer(model, codec, images, part, [prompts[index] for index in part])
-                limits = [min(max_new_tokens, room - lengths[index]) for index in part]
-                written = writer.write(limits, sampling, [drawn[index] for index in part], watch)
-                said |= zip(part, writer.conclude(written, room, forced=forced), strict=True)
+        with _exact_convolutions(model.device), attention_over(model.language):
+            said = dict(zip(order, chain.from_iterable(_side_by_side(answered, parts, lanes)), strict=True))
         return [said[index] for index in range(len(images))]
     finally:
         model.train(was_training)
+
+
+def _side_by_side(
+    answered: Callable[[Sequence[int]], list[Generated]], parts: Sequence[Sequence[int]], lanes: int
+) -> Iterator[list[Generated]]:
+    """Yield what becomes of each part, in order, two of them being under way at a time where there are two lanes.
+
+    Each has half of torch's threads: while one is between two products, of which small models have many, the other
+    computes.
+    """
+    if lanes == 1:
+        yield from map(answered, parts)
+        return
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(threads // lanes,)) as pool:
+            yield from pool.map(torch.inference_mode()(answered), parts)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def positions(model: FakeReasoning) -> int:

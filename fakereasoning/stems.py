@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fakereasoning.config import Stem
 
@@ -29,7 +30,7 @@ class ConvolutionStem(nn.Sequential):
         widths = [3, *(max(8, width >> (depth - 1 - level)) for level in range(depth))]
         layers: list[nn.Module] = []
         for narrow, wide in pairwise(widths):
-            layers += [*_normalised(narrow, wide, 3, stride=2), nn.ReLU()]
+            layers += [*_normalised(narrow, wide, 3, stride=2), nn.ReLU(inplace=True)]
         super().__init__(*layers, nn.Conv2d(widths[-1], width, 1))
 
     @property
@@ -51,7 +52,7 @@ class ResidualStem(nn.Sequential):
     def __init__(self, width: int, patch: int) -> None:
         first = max(8, width // 12)
         widths = [first << level for level in range(_halvings(patch))]
-        layers: list[nn.Module] = [*_normalised(3, first, 3), nn.ReLU()]
+        layers: list[nn.Module] = [*_normalised(3, first, 3), nn.ReLU(inplace=True)]
         layers += [Residual(narrow, wide) for narrow, wide in pairwise(widths)]
         super().__init__(*layers, nn.Conv2d(widths[-1], width, 3, stride=2, padding=1))
         for module in self.modules():
@@ -78,13 +79,13 @@ class Residual(nn.Module):
 
     def __init__(self, narrow: int, wide: int) -> None:
         super().__init__()
-        self.first = nn.Sequential(*_normalised(narrow, wide, 3, stride=2), nn.ReLU())
+        self.first = nn.Sequential(*_normalised(narrow, wide, 3, stride=2), nn.ReLU(inplace=True))
         self.second = nn.Sequential(*_normalised(wide, wide, 3))
         self.shortcut = nn.Sequential(*_normalised(narrow, wide, 1, stride=2))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, narrow, H, W) to (B, wide, H / 2, W / 2)."""
-        return torch.relu(self.second(self.first(x)) + self.shortcut(x))
+        return self.second(self.first(x)).add_(self.shortcut(x)).relu_()
 
 
 class SplitStem(nn.Module):
@@ -132,13 +133,26 @@ def contrast(x: Tensor, reach: int) -> Tensor:
     return scaled.to(x.dtype)
 
 
+def fold(module: nn.Module) -> None:
+    """Put each batch normalisation of a tower into the convolution before it, which then does both.
+
+    For evaluation alone, and for good: the weights' names are no longer those of a checkpoint. Last bits change.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Sequential):
+            for at, (layer, behind) in enumerate(pairwise(list(part))):
+                if isinstance(layer, nn.Conv2d) and isinstance(behind, nn.BatchNorm2d):
+                    part[at], part[at + 1] = fuse_conv_bn_eval(layer.eval(), behind.eval()), nn.Identity()
+
+
 def _stack(channels: int, width: int, patch: int) -> nn.Sequential:
     """Return pairs of 3×3 convolutions, the first of each of stride 2, that double their channels up to the width."""
     depth = _halvings(patch)
     widths = [channels, *(max(8, width >> (depth - 1 - level)) for level in range(depth - 1)), width]
     layers: list[nn.Module] = []
     for narrow, wide in pairwise(widths):
-        layers += [*_normalised(narrow, wide, 3, stride=2), nn.ReLU(), *_normalised(wide, wide, 3), nn.ReLU()]
+        layers += [*_normalised(narrow, wide, 3, stride=2), nn.ReLU(inplace=True)]
+        layers += [*_normalised(wide, wide, 3), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
 

@@ -238,7 +238,7 @@ def test_batches_are_as_large_as_the_memory_for_keys_and_values_allows():
         nano, middle, large = Model(size("nano")), Model(size("llava-1.5-7b")), Model(size("llava-1.5-13b"))
     llama_codec = LlamaCodec(llama())
     # 2 · 4 blocks · 192 values · 512 positions · 4 bytes are 3.1 MB a row: of a gigabyte more than are of use.
-    assert rows_at_once(Answerer(nano, spoken.codec())) == answering.ROWS["cpu"]
+    assert rows_at_once(Answerer(nano, spoken.codec())) == answering.ROWS
     # 76 ids and 576 tokens of the image with 512 more take room for 1280 positions: by 2 · 40 blocks · 5120 values and
     # 4 bytes 2.1 GB a row.
     assert rows_at_once(Answerer(large, llama_codec)) == 1

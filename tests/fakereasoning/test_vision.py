@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionModel, Dinov2Model
 
 from fakereasoning.config import Fusion, Stem
-from fakereasoning.stems import ConvolutionStem, ResidualStem, SplitStem, contrast
+from fakereasoning.stems import ConvolutionStem, ResidualStem, SplitStem, contrast, fold
 from fakereasoning.vision import VisualFeatures, build_clip, build_dino, resize_positions
 from tests.fakereasoning.tiny import noise, tiny_config, tiny_model
 
@@ -93,6 +94,23 @@ def test_a_stack_of_convolutions_gives_one_embedding_a_patch(kind: type[nn.Modul
 def test_a_stack_of_convolutions_refuses_a_patch_it_cannot_halve_down_to(kind: type[nn.Module], patch: int) -> None:
     with pytest.raises(ValueError, match=f"no patch of {patch}"):
         kind(16, patch)
+
+
+@pytest.mark.parametrize("kind", [ConvolutionStem, ResidualStem, SplitStem])
+def test_a_folded_stem_gives_the_same_without_normalisation(kind: Callable[[int, int], nn.Module]) -> None:
+    stem = kind(16, 8)
+    for module in stem.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 2)
+            nn.init.normal_(module.bias)
+    pixels = noise(4, 3, 32, 32)
+    for _ in range(3):
+        stem(2 * pixels + 1)  # statistics that are not those it begins with
+    before = stem.eval()(pixels)
+    fold(stem)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in stem.modules())
+    assert torch.allclose(stem(pixels), before, atol=1e-4)
+    assert float(before.detach().std()) > 0.01
 
 
 def test_the_residual_stem_begins_blind_to_plain_colour() -> None:

@@ -56,19 +56,19 @@ def measure(images: int, rounds: int, *, device: str = "cpu", threads: int | Non
 
 
 def _measured(images: int, rounds: int, device: str) -> Iterator[str]:
-    answerer, which = _answerer(device)
+    answerer, plain, which = _answerers(device)
     batch = rows_at_once(answerer)
     count = max(images, batch)
     shown = _images(count)
     # One image at a time takes long: an eighth of the images tells its speed as well.
-    few = shown[: max(4, count // 8)]
+    few = shown[:: max(1, count // max(4, count // 8))]
     ways: dict[str, Callable[[], Speed]] = {
-        "one by one, official": lambda: _timed(_official, answerer, few),
+        "one by one, official": lambda: _timed(_official, plain, few),
         f"batches of {batch}, sampling": lambda: _timed(_sampling, answerer, shown),
         f"batches of {batch}, greedy": lambda: _timed(_greedy, answerer, shown),
     }
-    for way in (_official, _greedy):  # memory and kernels are fetched once
-        _timed(way, answerer, shown[:2])
+    for way, whose in ((_official, plain), (_greedy, answerer)):  # memory and kernels are fetched once
+        _timed(way, whose, shown[:2])
     found: dict[str, list[Speed]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
@@ -81,16 +81,20 @@ def _measured(images: int, rounds: int, device: str) -> Iterator[str]:
         yield f"{name:28}{speed:9.2f} images/s{tokens:8.0f} tokens each{speed / base:8.1f} x{asked}"
 
 
-def _answerer(device: str) -> tuple[Answerer, str]:
-    """Return the shipped model, or one of its size that has learnt nothing and writes to the end."""
+def _answerers(device: str) -> tuple[Answerer, Answerer, str]:
+    """Return the shipped model as the detector has it and as it was saved; or one that has learnt nothing, twice."""
     try:
-        return load(packaged_path(SHIPPED), device=device), "fakereasoning@scenes"
+        folder = packaged_path(SHIPPED)
+        ours = load(folder, device=device)
+        plain = FakeReasoning.from_pretrained(folder, dtype=ours.model.dtype, device=device).eval()
+        return ours, Answerer(plain, ours.codec), "fakereasoning@scenes"
     except WeightsError:
         texts = ["This image is real. It shows a cube on sand.", "This image is fake. The shadow is wrong."]
         codec = train_tokenizer(texts, vocabulary=LEAST_VOCABULARY + 64)
         torch.manual_seed(0)
         model = FakeReasoning(size("nano")).eval().to(device)
-        return Answerer(model, codec, max_new_tokens=UNTRAINED_TOKENS), "nano, untrained"
+        untrained = Answerer(model, codec, max_new_tokens=UNTRAINED_TOKENS)
+        return untrained, untrained, "nano, untrained: it writes to the end"
 
 
 def _images(count: int) -> list[Image.Image]:
