@@ -237,14 +237,14 @@ def test_batches_are_as_large_as_the_memory_for_keys_and_values_allows():
     with torch.device("meta"):
         nano, middle, large = Model(size("nano")), Model(size("llava-1.5-7b")), Model(size("llava-1.5-13b"))
     llama_codec = LlamaCodec(llama())
-    # 2 · 4 blocks · 192 values · 512 positions · 4 bytes are 3.1 MB a row: of a gigabyte more than are of use.
+    # 2 · 4 blocks · 192 values · 640 positions · 4 bytes are 3.9 MB a row: of a gigabyte more than are of use.
     assert rows_at_once(Answerer(nano, spoken.codec())) == answering.ROWS
-    # 76 ids and 576 tokens of the image with 512 more take room for 1280 positions: by 2 · 40 blocks · 5120 values and
-    # 4 bytes 2.1 GB a row.
+    # 76 ids and 576 tokens of the image with 512 more take room for 1408 positions: by 2 · 40 blocks · 5120 values and
+    # 4 bytes 2.3 GB a row.
     assert rows_at_once(Answerer(large, llama_codec)) == 1
-    # With 200 more it is room for 896, which by 2 · 32 blocks · 4096 values and 2 bytes are 0.47 GB a row.
+    # With 200 more it is room for 1024, which by 2 · 32 blocks · 4096 values and 2 bytes are 0.54 GB a row.
     assert rows_at_once(Answerer(middle.bfloat16(), llama_codec, max_new_tokens=200)) == 2
-    # No more is written than the model's 2048 positions hold: 1.07 GB, the whole of what there is.
+    # No more is written than the model's 2048 positions hold: more than there is, and one row all the same.
     assert rows_at_once(Answerer(middle, llama_codec, max_new_tokens=1_000_000)) == 1
 
 
