@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import threading
 
 import pytest
 import torch
 from torch import Tensor
 
-from fakereasoning import decoding, generation
+from fakereasoning import decoding
 from fakereasoning.decoding import Step
-from fakereasoning.generation import LEAST_OF_TWO, generate
+from fakereasoning.generation import generate
 from fakereasoning.model import FakeReasoning
 from fdr_bench.errors import UsageError
 from tests.fakereasoning.filled import filled_model, fixtures, read
@@ -138,50 +137,6 @@ def test_results_come_in_the_order_of_the_images_whatever_the_size_of_batches(mo
         parts = answers(model, codec, pixels, batch=batch)
         assert [answer.ids for answer in parts] == [answer.ids for answer in whole]
         assert [answer.score for answer in parts] == pytest.approx([answer.score for answer in whole], abs=1e-5)
-
-
-def test_two_halves_side_by_side_give_what_one_batch_gives(model, monkeypatch):
-    codec, many = Numbers(VOCABULARY), noise(2 * LEAST_OF_TWO + 1, 3, 16, 16, seed=8)
-    monkeypatch.setattr(decoding, "READ_AT_ONCE", 4)
-    before, began = torch.get_num_threads(), []
-
-    def counted(images, index):
-        began.append((threading.current_thread().name, torch.get_num_threads(), len(index)))
-        return tokens(images, index)
-
-    tokens = generation._Images.tokens
-    monkeypatch.setattr(generation._Images, "tokens", counted)
-    try:
-        torch.set_num_threads(2)
-        halves = generate(model, codec, pixels=many, max_new_tokens=12, batch=len(many), temperature=0.7)
-        assert torch.get_num_threads() == 2
-        # Each with half of the threads, and neither in the thread that asks.
-        assert {count for name, count, rows in began if rows > 1} == {1}
-        assert sorted(rows for _, _, rows in began if rows > 1) == [LEAST_OF_TWO, LEAST_OF_TWO + 1]
-        assert threading.current_thread().name not in {name for name, _, _ in began}
-        began.clear()
-        torch.set_num_threads(1)
-        whole = generate(model, codec, pixels=many, max_new_tokens=12, batch=len(many), temperature=0.7)
-        assert [rows for _, _, rows in began if rows > 1] == [len(many)]
-    finally:
-        torch.set_num_threads(before)
-    assert [each.ids for each in halves] == [each.ids for each in whole]
-    assert len({each.ids for each in whole}) > LEAST_OF_TWO
-
-
-def test_a_failure_in_one_half_comes_out(model, monkeypatch):
-    def broken(images, index):
-        raise MemoryError("no room for keys")
-
-    monkeypatch.setattr(generation._Images, "tokens", broken)
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        with pytest.raises(MemoryError, match="no room for keys"):
-            generate(model, Numbers(VOCABULARY), pixels=noise(LEAST_OF_TWO, 3, 16, 16), max_new_tokens=2)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_features_give_the_same_as_their_pixels(model, pixels):
