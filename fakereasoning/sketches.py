@@ -58,7 +58,8 @@ def _of_attributes(attributes: Mapping[str, str | None]) -> str:
 
 
 def _sketch(drawn: Drawn) -> str:
-    return _of_fake(drawn) if drawn.facts else _of_photograph(drawn)
+    """Return what the reasoning of a picture is going to say; nothing of a fake that shows nothing."""
+    return _of_fake(drawn) if "/1_fake/" in drawn.id else _of_photograph(drawn)
 
 
 def _of_photograph(drawn: Drawn) -> str:

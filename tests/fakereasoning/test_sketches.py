@@ -83,6 +83,13 @@ def test_all_but_the_summary_stays(pairs):
         assert len(summary(new)) < len(summary(old))
 
 
+def test_a_fake_that_shows_nothing_keeps_its_summary(tmp_path, monkeypatch):
+    monkeypatch.setenv("FDR_BENCH_CACHE", str(tmp_path))
+    dataset = open_dataset("scenes:train?size=32&n=4&violation=0")
+    for new, old in zip(sketched(read_records(dataset), dataset), read_records(dataset), strict=True):
+        assert (new.answer == old.answer) is (old.label == "fake")
+
+
 def test_of_other_data_the_attributes_are_told_and_an_answer_without_summary_stays():
     image = FileImage("a.png", 0)
     asked = {"image": image, "question": None, "label": "fake"}
