@@ -193,6 +193,23 @@ def average(folders: tuple[Path, ...], out: Path) -> None:
 
 @main.command()
 @click.argument("folder", type=PATH)
+@click.option("--heads", required=True, type=click.IntRange(1), help="Heads of keys and values that are left.")
+@click.option("--out", required=True, type=PATH, help="Folder of the result.")
+def share(folder: Path, heads: int, out: Path) -> None:
+    """Let the language model's heads share keys and values: less to keep and read for each token. Tune it afterwards.
+
+    \b
+    Examples:
+      python -m fakereasoning share weights/mine --heads 2 --out weights/shared
+      python -m fakereasoning tune --start weights/shared --data 'scenes:train?n=6000' --out weights/again
+    """
+    from fakereasoning.sharing import share as write
+
+    click.echo(write(folder, heads, out))
+
+
+@main.command()
+@click.argument("folder", type=PATH)
 @click.option("--base", type=PATH, help="Base model of a folder that holds adapters.")
 @click.option("--clip", type=PATH, help="CLIP tower [default: the folder's, its config.json's, the hub's].")
 @click.option("--dino", type=PATH, help="DINO tower [default: the folder's, the hub's].")
