@@ -48,7 +48,10 @@ def share(folder: Path, heads: int, out: Path) -> Path:
     shared.save_pretrained(out)
     codec.save(out)
     card: Mapping[str, object] = read_json(folder / CARD) if (folder / CARD).is_file() else {}
-    told = {"command": f"python -m fakereasoning share FOLDER --heads {heads} --out OUT", "from": weights_digest(folder)}
+    told = {
+        "command": f"python -m fakereasoning share FOLDER --heads {heads} --out OUT",
+        "from": weights_digest(folder),
+    }
     write_json(out / CARD, {name: value for name, value in card.items() if name != "identity"} | {"shared": told})
     return out
 

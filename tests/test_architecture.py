@@ -30,7 +30,7 @@ PROGRAMS = (
     "baselines.train_",
     *(
         f"fakereasoning.{name}"
-        for name in ("__main__", "ablations", "averaging", "examples", "pipeline", "records", "statements")
+        for name in ("__main__", "ablations", "averaging", "examples", "pipeline", "records", "sharing", "statements")
     ),
     *(
         f"fakereasoning.{name}"
