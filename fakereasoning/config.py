@@ -250,6 +250,8 @@ _NANO = FakeReasoningConfig(
         "intermediate_size": 512,
         "num_hidden_layers": 4,
         "num_attention_heads": 6,
+        # What each head keeps of a position is most of what is read for a token (`fakereasoning.sharing`).
+        "num_key_value_heads": 2,
         "max_position_embeddings": 512,
         "rms_norm_eps": 1e-5,
         "tie_word_embeddings": True,

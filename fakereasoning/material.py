@@ -30,6 +30,9 @@ class Material(NamedTuple):
 
     dataset: Dataset
     records: list[Record]
+    """As the data have them: a tokenizer learns from these, whichever stages follow."""
+    told: list[Record]
+    """What a tuning learns: the records, with sketches where its recipe says so."""
     questions: list[Record]
     rehearsed: list[Record]
     """Those that go on being asked in tuning."""
@@ -56,6 +59,7 @@ def gather(data: str, asked: Questions, recipes: Mapping[Stage, TuneRecipe | Fac
     records = read_records(dataset, questions=asked)
     return Material(
         dataset,
+        records,
         sketched(records, dataset) if isinstance(tune, TuneRecipe) and tune.sketch else records,
         scene_questions(dataset) if before else [],
         rehearsed(scene_questions(dataset, questions=REHEARSED, captions=0), share) if share else [],

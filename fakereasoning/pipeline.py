@@ -154,7 +154,7 @@ def _do(
         # The folder of a stage is whole: the next may begin with it alone.
         start.codec.save(out)
         return start._replace(model=result.model), result.card
-    records = material.questions if stage == "base" else [*material.records, *material.rehearsed]
+    records = material.questions if stage == "base" else [*material.told, *material.rehearsed]
     told = {"samples": material.dataset.samples, "kinds": material.kinds, "shown": material.named}
     tuned = tune(start.model, start.codec, records, recipe=recipe, **told, **common)
     return start._replace(model=tuned.model), tuned.card

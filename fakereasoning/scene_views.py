@@ -59,7 +59,10 @@ def of_each_scene(dataset: Dataset, told: Callable[[Drawn], Told]) -> Iterator[t
     """
     kind, _, rest = dataset.spec.partition(":")
     if kind != "scenes":
-        raise UsageError(f"'{dataset.spec}' has no scene graphs: expected FDR-Scenes, such as scenes:train?n=6000")
+        raise UsageError(
+            f"'{dataset.spec}' has no scene graphs: expected FDR-Scenes, such as scenes:train?n=6000. A tuning by "
+            "--recipe mmfr needs none"
+        )
     wanted = parse(rest)
     facts = json.loads((scenes_folder(wanted) / "facts.json").read_text(encoding="utf-8"))
     drawn = [

@@ -29,8 +29,8 @@ def model_of(heads: int | None, vocabulary: int) -> FakeReasoning:
     """Return a small model of four heads in the language model; `heads` of keys and values, None for as many."""
     torch.manual_seed(0)
     config = small.config(vocabulary)
-    shared = {} if heads is None else {"num_key_value_heads": heads}
-    return FakeReasoning(replace(config, language={**config.language, "num_attention_heads": HEADS, **shared})).eval()
+    language = {**config.language, "num_attention_heads": HEADS, "num_key_value_heads": heads or HEADS}
+    return FakeReasoning(replace(config, language=language)).eval()
 
 
 @pytest.fixture

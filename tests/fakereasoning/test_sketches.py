@@ -109,4 +109,5 @@ def test_a_tuning_learns_sketches_where_its_recipe_says_so(tmp_path, monkeypatch
     monkeypatch.setenv("FDR_BENCH_CACHE", str(tmp_path))
     for sketch in (False, True):
         material = gather("scenes:train?size=32&n=4", "own", {"tune": TuneRecipe(sketch=sketch)})
-        assert all(summary(record).startswith("In brief,") is sketch for record in material.records)
+        assert all(summary(record).startswith("In brief,") is sketch for record in material.told)
+        assert not any(summary(record).startswith("In brief,") for record in material.records)

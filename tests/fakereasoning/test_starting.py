@@ -16,6 +16,7 @@ from fakereasoning.prompts import OFFICIAL_EVAL_IDS, OFFICIAL_TRAIN_IDS
 from fakereasoning.starting import read_start
 from fakereasoning.tokenizer import LlamaCodec
 from fakereasoning.training import TuneResult
+from fdr_bench.errors import UsageError
 from tests.data.trees import grow
 from tests.fakereasoning import small
 from tests.fakereasoning.spoken import answer
@@ -52,8 +53,7 @@ def test_a_folder_with_llamas_tokenizer_can_be_continued_with_the_training_promp
 
 
 def test_a_folder_trained_here_asks_as_it_was_trained(plan: Plan) -> None:
-    # The json of MMFR has no masks.
-    plan = replace(plan, changes={"tune": {**plan.changes.get("tune", {}), "evidence_weight": 0.0}})
+    plan = replace(plan, recipe="mmfr")
     train_stage(plan, "tune")
     assert load(plan.start or plan.out).codec.prompt() == list(OFFICIAL_EVAL_IDS)
     assert load(plan.out).codec.prompt() == list(OFFICIAL_TRAIN_IDS)
@@ -61,11 +61,16 @@ def test_a_folder_trained_here_asks_as_it_was_trained(plan: Plan) -> None:
     assert load(train_stage(again, "tune")).codec.prompt() == list(OFFICIAL_TRAIN_IDS)
 
 
+def test_what_the_data_do_not_know_is_refused_with_the_recipe_that_does_not_ask(plan: Plan) -> None:
+    with pytest.raises(UsageError, match=r"cot\.json' has no scene graphs.* --recipe mmfr needs none"):
+        train_stage(plan, "tune")
+
+
 @pytest.mark.parametrize(
     ("recipe", "fields", "asked"),
     [
-        ("nano", {}, None),
-        ("nano", {"questions": "recorded"}, ASKED),
+        ("mmfr", {}, None),
+        ("mmfr", {"questions": "recorded"}, ASKED),
         ("official-13b", {"lora": None}, ASKED),
         ("official-13b", {"lora": None, "questions": "own"}, None),
     ],
