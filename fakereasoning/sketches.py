@@ -2,8 +2,9 @@
 
 A summary says how the task is gone about, which is the same for every image, and a reasoning words each fact in one of
 many ways: of all its tokens few depend on what the image shows, and those that do stand behind many that do not. A
-sketch says the same things always in the same words, those that are decided first in front, so that nearly each of its
-tokens is learnt from the image alone; the reasoning then has it to read.
+sketch says the same things always in the same words, so that nearly each of its tokens is learnt from the image alone;
+the reasoning then has it to read. It goes through all that might be told, one thing after the other, and says of each
+whether it is: where only what is told was listed, a model had to decide among all of it at once.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from fdr_bench.data.scenes.striking import stated, striking
 from fdr_bench.types import Dataset
 
 ASPECTS = {
-    "Consistent Lighting and Shadows": "light",
-    "High Image Quality": "quality",
-    "Natural and Consistent Image Texture": "texture",
-    "Semantic Rationality": "sense",
-    "Smooth and Natural Image Edges": "edges",
+    "quality": ("High Image Quality", "Low Image Quality"),
+    "edges": ("Smooth and Natural Image Edges", "Irregular Image Edges"),
+    "texture": ("Natural and Consistent Image Texture", "Anomalous Image Texture"),
+    "light": ("Consistent Lighting and Shadows", "Inconsistent Lighting and Shadows"),
+    "sense": ("Semantic Rationality", "Semantic Irrationality"),
 }
-"""What a sketch calls what a photograph of FDR-Scenes shows."""
+"""What a sketch of FDR-Scenes goes through, in its order, and the attributes of photographs and of fakes meant by it."""
+NOTHING = "nothing"
+"""What is said of an aspect that the reasoning leaves out."""
 
 
 def sketched(records: Sequence[Record], dataset: Dataset) -> list[Record]:
@@ -50,11 +53,12 @@ def _sketched(record: Record, known: Mapping[str, str]) -> Record:
     _, closed, after = rest.partition(SUMMARY_END)
     if not (told and opened and closed):
         return record
-    return replace(record, answer=f"{before}{SUMMARY_START} In brief, {told}. {SUMMARY_END}{after}")
+    return replace(record, answer=f"{before}{SUMMARY_START} {told}. {SUMMARY_END}{after}")
 
 
 def _of_attributes(attributes: Mapping[str, str | None]) -> str:
-    return "; ".join(name.lower() for name, text in sorted(attributes.items()) if text)
+    names = "; ".join(name.lower() for name, text in sorted(attributes.items()) if text)
+    return names and f"In brief, {names}"
 
 
 def _sketch(drawn: Drawn) -> str:
@@ -63,26 +67,29 @@ def _sketch(drawn: Drawn) -> str:
 
 
 def _of_photograph(drawn: Drawn) -> str:
-    """Return the solids that the reasoning names, the first one first, each with what is said of it."""
+    """Return the solid of which each aspect is told."""
     found = striking(drawn.view().scene)
-    said: dict[Solid, list[str]] = {}
-    for name in sorted(stated(found), key=lambda one: (ASPECTS[one] == "texture", one)):
-        said.setdefault(found[name].solid, []).append(ASPECTS[name])
-    return "; ".join(f"{_name(solid)}: {', '.join(aspects)}" for solid, aspects in said.items())
+    return _through({name: [_name(found[name].solid)] for name in stated(found)})
 
 
 def _of_fake(drawn: Drawn) -> str:
-    """Return each kind of forgery with the solids or the place that it is told of, in the reasoning's order."""
+    """Return each kind of forgery with the solids or the place that it is told of; nothing where there is none."""
     solids = drawn.view().scene.solids
-    said = []
-    for fact in sorted(drawn.facts, key=lambda one: str(one["attribute"])):
+    said: dict[str, list[str]] = {}
+    for fact in drawn.facts:
         numbers = [fact[role] for role in ("solid", "other") if fact[role] is not None]
         where = [_name(solids[int(str(number))]) for number in numbers]
         if not where and isinstance(fact["place"], list):
             where = [place_words((float(fact["place"][0]), float(fact["place"][1])))]
-        kind = str(fact["kind"]).replace("-", " ")
-        said.append(f"{kind}: {', '.join(where)}" if where else kind)
-    return "; ".join(said)
+        told = ", ".join([str(fact["kind"]).replace("-", " "), *where])
+        said.setdefault(str(fact["attribute"]), []).append(told)
+    return _through(said) if said else ""
+
+
+def _through(said: Mapping[str, Sequence[str]]) -> str:
+    """Return what is said by attribute, aspect by aspect."""
+    told = ((aspect, [one for name in names for one in said.get(name, ())]) for aspect, names in ASPECTS.items())
+    return "As to " + "; ".join(f"{aspect}: {' and '.join(ones) or NOTHING}" for aspect, ones in told)
 
 
 def _name(solid: Solid) -> str:
