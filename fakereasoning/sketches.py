@@ -28,7 +28,7 @@ ASPECTS = {
     "light": ("Consistent Lighting and Shadows", "Inconsistent Lighting and Shadows"),
     "sense": ("Semantic Rationality", "Semantic Irrationality"),
 }
-"""What a sketch of FDR-Scenes goes through, in its order, and the attributes of photographs and of fakes meant by it."""
+"""What a sketch of FDR-Scenes goes through, in order; each with an attribute of photographs and one of fakes."""
 NOTHING = "nothing"
 """What is said of an aspect that the reasoning leaves out."""
 
