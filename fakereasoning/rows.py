@@ -149,10 +149,10 @@ def _asked(records: Sequence[Record], recipe: TuneRecipe) -> Iterator[tuple[Reco
     of_class = {label: [record for record in records if record.label == label] for label in ("real", "fake")}
     direct, contrary, brief, seen = 0.0, 0.0, 0.0, {"real": 0, "fake": 0}
     for record in records:
-        shaped = _shaped(record, recipe)
-        if record.label is None:
-            yield shaped, "all"
+        if record.label is None:  # a question about what is to be seen: its answer has no stages
+            yield record, "all"
             continue
+        shaped = _shaped(record, recipe)
         direct, contrary, brief = direct + recipe.direct, contrary + recipe.contrary, brief + recipe.brief
         summary, closed, _ = shaped.answer.partition(SUMMARY_END)
         if brief >= 1 and closed:
