@@ -11,7 +11,7 @@ from fakereasoning.places import Shown
 from fakereasoning.recipe import Questions, TuneRecipe
 from fakereasoning.records import Record, read_records
 from fakereasoning.scene_faults import scenes_faults
-from fakereasoning.scene_places import scenes_shown
+from fakereasoning.scene_places import scenes_drawn, scenes_shown
 from fakereasoning.scene_questions import scene_questions
 from fakereasoning.sketches import sketched
 from fakereasoning.words import WordsRecipe
@@ -38,8 +38,8 @@ class Material(NamedTuple):
     """Those that go on being asked in tuning."""
     shown: Mapping[str, Shown]
     """What stands where, by an image's location."""
-    named: Mapping[str, Shown]
-    """The same where a recipe weighs places, solids with a violation named too."""
+    drawn: Mapping[str, Shown]
+    """The same where a recipe weighs places: all that was drawn, violations included."""
     kinds: Kinds | None
     """What is wrong, likewise; None where the data name no kinds."""
 
@@ -64,7 +64,7 @@ def gather(data: str, asked: Questions, recipes: Mapping[Stage, TuneRecipe | Fac
         scene_questions(dataset) if before else [],
         rehearsed(scene_questions(dataset, questions=REHEARSED, captions=0), share) if share else [],
         scenes_shown(dataset) if before else {},
-        scenes_shown(dataset, touched=True) if places else {},
+        scenes_drawn(dataset) if places else {},
         scenes_faults(dataset) if evidence and dataset.spec.startswith("scenes") else None,
     )
 

@@ -155,7 +155,7 @@ def _do(
         start.codec.save(out)
         return start._replace(model=result.model), result.card
     records = material.questions if stage == "base" else [*material.told, *material.rehearsed]
-    told = {"samples": material.dataset.samples, "kinds": material.kinds, "shown": material.named}
+    told = {"samples": material.dataset.samples, "kinds": material.kinds, "shown": material.drawn}
     tuned = tune(start.model, start.codec, records, recipe=recipe, **told, **common)
     return start._replace(model=tuned.model), tuned.card
 

@@ -43,10 +43,10 @@ class Shown(NamedTuple):
 
 
 class SaidHere(NamedTuple):
-    """Which tokens are said of each place of each image."""
+    """Which words are said of each place of each image."""
 
     ids: tuple[int, ...]
-    """V of them, in order; none where no image has places."""
+    """V of them, in order: tokens, or the words' own numbers. None where no image has places."""
     rows: NDArray[np.int32]
     """(N, patches): a row of `told`, `NOTHING` where nothing stands there, or `UNKNOWN`."""
     told: NDArray[np.bool_]
@@ -75,17 +75,22 @@ def covered(place: Place, grid: int) -> tuple[NDArray[np.bool_], NDArray[np.bool
     return inside.ravel(), ((distance <= MARGIN) | inside).ravel()
 
 
-def words_here(shown: Mapping[str, Shown], locations: Sequence[str], codec: Codec, grid: int) -> SaidHere:
-    """Return the tokens of what is in each of grid × grid patches of the images at `locations`.
+def words_here(shown: Mapping[str, Shown], locations: Sequence[str], codec: Codec | None, grid: int) -> SaidHere:
+    """Return the words of what is in each of grid × grid patches of the images at `locations`.
 
-    Of an image that is not in `shown` nothing is known. A thing without words is one of which nothing is known either.
+    They are the codec's tokens; without one each word, or phrase, is one by itself, numbered as they come. Of an image
+    that is not in `shown` nothing is known. A thing without words is one of which nothing is known either.
     """
     spoken: dict[tuple[str, ...], set[int]] = {}
+    numbers: dict[str, int] = {}
 
     def tokens_of(words: tuple[str, ...]) -> set[int]:
         if words not in spoken:
-            spoken[words] = {token for word in words for token in codec.encode(f" {word}")}
+            spoken[words] = {token for word in words for token in tokens_of_word(word)}
         return spoken[words]
+
+    def tokens_of_word(word: str) -> list[int]:
+        return [numbers.setdefault(word, len(numbers))] if codec is None else codec.encode(f" {word}")
 
     rows = np.full((len(locations), grid * grid), UNKNOWN, dtype=np.int32)
     things: list[tuple[str, ...]] = []

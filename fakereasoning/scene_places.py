@@ -1,8 +1,14 @@
-"""What stands where in pictures of FDR-Scenes, from their scene graphs, for the tower that learns words."""
+"""What stands where in pictures of FDR-Scenes, from their scene graphs, for a tower that has to learn to look.
+
+Before anything is known of forgery these are words, of what no violation touched. In tuning it is all that was drawn,
+violations included: how a solid is lit, and where its own shadow falls, is what tells an inconsistent one.
+"""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
 
 from fakereasoning.places import Place, Shown
 from fakereasoning.scene_questions import middle
@@ -11,21 +17,42 @@ from fdr_bench.data.scenes.language import sun_side
 from fdr_bench.data.scenes.phrases import NOUNS
 from fdr_bench.data.scenes.scene import Scene, Solid
 from fdr_bench.data.scenes.striking import VISIBLE_SHADOW, shadow_reach, striking
+from fdr_bench.data.scenes.violations import ALTERED, Violation, alter
 from fdr_bench.types import Dataset
 
-
-def scenes_shown(dataset: Dataset, *, touched: bool = False) -> dict[str, Shown]:
-    """Return what each picture shows by its location.
-
-    Of a solid that a violation touched it is said only where `touched`, and then as of any other: violations change
-    none of a solid's names, but what they show may be another shadow.
-    """
-    return {sample.image.location: shown for sample, shown in of_each_scene(dataset, partial(_shown, touched=touched))}
+REACHES = (VISIBLE_SHADOW / 2, VISIBLE_SHADOW, 2 * VISIBLE_SHADOW)
+"""Steps in which it is told how far a shadow reaches to a side, in widths of its solid."""
 
 
-def _shown(drawn: Drawn, *, touched: bool) -> Shown:
+def scenes_shown(dataset: Dataset) -> dict[str, Shown]:
+    """Return the words of what each picture shows, by its location; of a solid that a violation touched, none."""
+    return {sample.image.location: shown for sample, shown in of_each_scene(dataset, _shown)}
+
+
+def scenes_drawn(dataset: Dataset) -> dict[str, Shown]:
+    """Return what was drawn in each picture, by its location: names, light and shadow of each solid as it stands."""
+    return {sample.image.location: shown for sample, shown in of_each_scene(dataset, _drawn)}
+
+
+def _shown(drawn: Drawn) -> Shown:
     view = drawn.view()
-    return Shown(places_of(view, touched=touched), behind(view.scene))
+    return Shown(places_of(view), behind(view.scene))
+
+
+def _drawn(drawn: Drawn) -> Shown:
+    scene = altered(drawn.view().scene, drawn.facts)
+    largest = striking(scene)["Semantic Rationality"].solid
+    solids = sorted(scene.solids, key=lambda solid: -solid.z)
+    return Shown([_place(scene, solid, looks(scene, solid, solid is largest)) for solid in solids], behind(scene))
+
+
+def altered(scene: Scene, facts: Sequence[Mapping[str, Any]]) -> Scene:
+    """Return the scene with the violations that change it; those that retouch the picture leave no trace."""
+    for fact in facts:
+        if fact["kind"] in ALTERED:
+            place = cast("tuple[float, float] | None", tuple(fact["place"]) if fact["place"] else None)
+            scene = alter(scene, Violation(**{**fact, "place": place}))
+    return scene
 
 
 def behind(scene: Scene) -> tuple[str, ...]:
@@ -35,14 +62,26 @@ def behind(scene: Scene) -> tuple[str, ...]:
     return (*ground, scene.ground_colour, sky, scene.warmth, sun_side(scene)[0])
 
 
-def places_of(view: View, *, touched: bool = False) -> list[Place]:
+def places_of(view: View) -> list[Place]:
     """Return the solids of a view as places."""
     scene = view.scene
     largest = striking(scene)["Semantic Rationality"].solid
     return [
-        _place(scene, solid, _words(scene, solid, largest) if touched or number in view.intact else ())
+        _place(scene, solid, _words(scene, solid, largest) if number in view.intact else ())
         for number, solid in sorted(enumerate(scene.solids), key=lambda one: -one[1].z)
     ]
+
+
+def looks(scene: Scene, solid: Solid, largest: bool) -> tuple[str, ...]:
+    """Return how a solid looks: its names, the side on which it is lit, and where, and how far, its shadow falls."""
+    lit = "right" if (solid.light or scene.light)[0] > 0 else "left"
+    told = [*solid.colours, solid.material, solid.size, solid.shape, f"lit on the {lit}"]
+    if solid.casts_shadow:
+        sun = solid.shadow_light or scene.light
+        reach = shadow_reach(replace(scene, light=sun), solid)
+        told.append(f"shadow on the {'left' if sun[0] > 0 else 'right'}")
+        told += [f"shadow of {step} widths" for step in REACHES if reach >= step]
+    return (*told, "largest") if largest else tuple(told)
 
 
 def _words(scene: Scene, solid: Solid, largest: Solid) -> tuple[str, ...]:

@@ -100,7 +100,7 @@ def tune(
         images = TrainingImages(rows.files, side, pad=pad, threads=torch.get_num_threads())
         wrong = shown_by(rows.files, samples, model, kinds) if recipe.evidence_weight else None
         locations = [file.location for file in rows.files]
-        here = words_here(shown or {}, locations, codec, model.config.grid) if recipe.places_weight else None
+        here = words_here(shown or {}, locations, None, model.config.grid) if recipe.places_weight else None
         told = [one.digest() for one in (wrong, here) if one is not None]
         identity = identity_of(model, rows, images, recipe, seed, told)
         if (finished := _finished(out, identity, resume)) is not None:

@@ -236,3 +236,5 @@ _ALTERATIONS: dict[str, Callable[[Scene, Solid, Violation], Solid]] = {
     "cut-off": _cut_off,
     "leans": _leans,
 }
+ALTERED = frozenset(_ALTERATIONS)
+"""Kinds that change the scene before it is drawn; the others retouch the picture."""

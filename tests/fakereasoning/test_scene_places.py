@@ -1,0 +1,87 @@
+"""What was drawn in a picture of FDR-Scenes, violations included: its scene, and light and shadow of each solid."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from fakereasoning.places import Place, Shown, words_here
+from fakereasoning.scene_places import altered, looks, scenes_drawn
+from fdr_bench.data import open_dataset
+from fdr_bench.data.scenes.scene import Scene, random_scene, stream
+from fdr_bench.data.scenes.violations import ALTERED, KINDS, LIGHTING, Violation, violate
+
+
+def scene_of(number: int) -> Scene:
+    return random_scene(stream("scene", number))
+
+
+def fact(kind: str, **given: object) -> dict[str, object]:
+    attribute = next(attribute for attribute, kinds in KINDS.items() if kind in kinds)
+    return asdict(Violation(attribute=attribute, kind=kind, solid=0, strength=0.8)) | given
+
+
+def after(scene: Scene, kind: str) -> set[str]:
+    """Return how the first solid looks behind a violation."""
+    there = altered(scene, [fact(kind)])
+    return set(looks(there, there.solids[0], largest=False))
+
+
+def test_the_scene_of_a_fake_is_found_again_by_its_facts():
+    kinds = set()
+    for number in range(24):
+        scene = scene_of(number)
+        made = violate(scene, 64, np.random.default_rng(number))
+        # As they are written: places are lists there.
+        facts = [asdict(one) | {"place": one.place and list(one.place)} for one in made.violations]
+        assert altered(scene, facts) == made.scene
+        kinds |= {str(one["kind"]) for one in facts}
+    assert len(kinds & ALTERED) > 6 and kinds - ALTERED
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_light_and_shadow_are_told_as_they_are_drawn(number):
+    scene = scene_of(number)
+    plain = set(looks(scene, scene.solids[0], largest=False))
+    toward, away = ("right", "left") if scene.light[0] > 0 else ("left", "right")
+    assert {f"lit on the {toward}", f"shadow on the {away}"} <= plain
+    assert after(scene, "shadow-towards-light") == plain - {f"shadow on the {away}"} | {f"shadow on the {toward}"}
+    assert after(scene, "lit-from-wrong-side") == plain - {f"lit on the {toward}"} | {f"lit on the {away}"}
+    assert after(scene, "shadow-missing") == {word for word in plain if "shadow" not in word}
+    assert after(scene, "shadow-shorter") <= plain <= after(scene, "shadow-longer")
+    # A retouched picture has the scene that it had.
+    assert after(scene, "wobbles") == plain
+    others = altered(scene, [fact(kind) for kind in KINDS[LIGHTING]])
+    assert others.solids[1:] == scene.solids[1:]
+
+
+def test_shadows_reach_in_steps_and_the_largest_is_told():
+    scene = scene_of(1)
+    counts = set()
+    for up in (0.2, 0.5, 1.0, 3.0):
+        low = replace(scene, light=(1.0, up, 0.0))
+        counts.add(sum(word.startswith("shadow of") for word in looks(low, low.solids[0], largest=True)))
+    assert len(counts) >= 3
+    assert "largest" in looks(scene, scene.solids[0], largest=True)
+    assert "largest" not in looks(scene, scene.solids[0], largest=False)
+
+
+def test_every_picture_has_its_solids_as_places(tmp_path, monkeypatch):
+    monkeypatch.setenv("FDR_BENCH_CACHE", str(tmp_path))
+    dataset = open_dataset("scenes:train?size=32&n=12")
+    shown = scenes_drawn(dataset)
+    assert set(shown) == {sample.image.location for sample in dataset.samples}
+    for one in shown.values():
+        assert one.things and sum("largest" in thing.words for thing in one.things) == 1
+        assert all(thing.words for thing in one.things) and one.behind
+
+
+def test_without_a_codec_each_phrase_is_a_word_by_itself():
+    ball = Place(across=0.375, down=0.375, half_width=0.05, half_height=0.05, words=("red", "lit on the left"))
+    cone = Place(across=0.875, down=0.375, half_width=0.05, half_height=0.05, words=("lit on the left", "green"))
+    here = words_here({"a": Shown([ball, cone], ("sand",))}, ["a"], None, 4)
+    assert len(here.ids) == 4
+    assert here.told.sum(axis=1).tolist() == [2, 2] and (here.told[0] & here.told[1]).sum() == 1
+    assert here.behind.sum() == 1 and not (here.behind[0] & here.told.any(axis=0)).any()
