@@ -49,6 +49,8 @@ ALONE: tuple[Stage, ...] = (*BEFORE, "evidence")
 """Stages before which a model that begins with CLIP alone gets no DINO."""
 DROPPED = ("identity", "format", "kind", "detector", "size", "trained_on", "architecture", "view", "parameters")
 """What the final card says once, and not again for each stage."""
+MADE_OF = ("averaged", "shared")
+"""What was done between stages, which a card takes over from the one before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,7 +263,8 @@ def _write(result: Start, plan: Plan, facts: Mapping[str, Any], cards: Mapping[s
     result.model.save_pretrained(plan.out, dtype=torch.float16)
     remove_outdated(plan.out)
     result.codec.save(plan.out)
-    told = _before(plan)
+    before = read_json(plan.start / CARD) if plan.start and (plan.start / CARD).is_file() else {}
+    told = dict(before.get("stages", {}))
     for stage, card in cards.items():
         told |= {f"{stage}, {sum(one.startswith(stage) for one in told)}": told.pop(stage)} if stage in told else {}
         told[stage] = {name: value for name, value in card.items() if name not in DROPPED}
@@ -269,6 +272,7 @@ def _write(result: Start, plan: Plan, facts: Mapping[str, Any], cards: Mapping[s
         plan.out / CARD,
         {
             "format": FORMAT,
+            **{name: before[name] for name in MADE_OF if name in before},
             **facts,
             "kind": "fakereasoning",
             **card_facts(result.model.config),
@@ -279,9 +283,3 @@ def _write(result: Start, plan: Plan, facts: Mapping[str, Any], cards: Mapping[s
             "stages": told,
         },
     )
-
-
-def _before(plan: Plan) -> dict[str, Any]:
-    """Return what the card of the folder that the training starts with tells of its stages; empty where it has none."""
-    card = read_json(plan.start / CARD) if plan.start and (plan.start / CARD).is_file() else {}
-    return dict(card.get("stages", {}))

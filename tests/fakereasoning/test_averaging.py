@@ -97,11 +97,13 @@ def test_the_card_of_a_third_tuning_tells_of_those_before(tmp_path):
     for nth in (20, 30):
         start = tmp_path / str(nth)
         start.mkdir()
-        (start / "card.json").write_text(json.dumps({"stages": told}))
+        (start / "card.json").write_text(json.dumps({"stages": told, "shared": {"from": "1"}, "identity": "2"}))
         plan = Plan(data="", out=tmp_path / f"out{nth}", start=start)
         result = Start(small.model(codec.vocabulary), codec)
         pipeline._write(result, plan, {}, {"tune": {"steps": nth, "seconds": 1.0}})
-        told = json.loads((plan.out / "card.json").read_text())["stages"]
+        card = json.loads((plan.out / "card.json").read_text())
+        told = card["stages"]
+        assert card["shared"] == {"from": "1"} and "identity" not in card
     assert {name: stage["steps"] for name, stage in told.items()} == {
         "facl": 5,
         "tune, 1": 10,
