@@ -52,7 +52,7 @@ weights: install
 
 # FakeReasoning from nothing: words, base, FACL, tuning and calibration; a killed training goes on where it was.
 train-fakereasoning: install
-	$(BIN)/python -m fakereasoning train --data 'scenes:train?n=30000' --validation scenes:val --threads 2 --max-minutes base=18,facl=17,tune=35 --out weights/fakereasoning
+	$(BIN)/python -m fakereasoning train --data 'scenes:train?n=30000' --validation scenes:val --threads 2 --max-minutes base=9,facl=11,tune=62 --out weights/fakereasoning
 	mkdir -p fakereasoning/weights/scenes
 	cd weights/fakereasoning && cp card.json config.json tokenizer.json calibration.json model.safetensors ../../fakereasoning/weights/scenes/
 
