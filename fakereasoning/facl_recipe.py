@@ -86,6 +86,8 @@ class FaclRecipe:
     """Share of the training in which the learning rates rise from 0; from there they fall along half a cosine to 0."""
     clip: float | None = 1.0
     """Largest L2 norm of the gradient."""
+    muon: float | None = None
+    """The linear layers' matrices learn by Muon, at so many times their rates, in place of AdamW."""
     precision: Precision = "fp32"
     """Type of the matrix products (autocast); weights, losses and optimizer stay in float32."""
     held_out: float = 0.05
@@ -103,7 +105,7 @@ class FaclRecipe:
                     raise UsageError(f"the recipe's {name} of {tower} is {value}; it must not be below 0")
         if self.precision not in get_args(Precision):
             raise UsageError(f"the recipe's precision is '{self.precision}'; expected fp32 or bf16")
-        for name in ("queries", "space", "temperature", "epochs", "steps", "batch", "clip"):
+        for name in ("queries", "space", "temperature", "epochs", "steps", "batch", "clip", "muon"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; it must be above 0")
         weights = ("cross_weight", "intra_weight", "evidence_weight", "weight_decay")

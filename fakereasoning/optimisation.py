@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from fakereasoning.muon import MuonAndAdamW, matrices_of
 from fakereasoning.recipe import Part, TuneRecipe
 from fdr_bench.errors import UsageError
 
@@ -50,8 +51,8 @@ def parameter_groups(model: nn.Module, recipe: TuneRecipe) -> list[dict[str, Any
     ]
 
 
-def optimizer(model: nn.Module, recipe: TuneRecipe, heads: Iterable[nn.Module | None] = ()) -> torch.optim.AdamW:
-    """Return AdamW on the parameters that learn, and on those of heads. Raises `UsageError` where a model has none."""
+def optimizer(model: nn.Module, recipe: TuneRecipe, heads: Iterable[nn.Module | None] = ()) -> torch.optim.Optimizer:
+    """Return the optimizer of the parameters that learn, and of heads'. Raises `UsageError` where a model has none."""
     groups = parameter_groups(model, recipe)
     if not groups:
         raise UsageError(
@@ -60,7 +61,17 @@ def optimizer(model: nn.Module, recipe: TuneRecipe, heads: Iterable[nn.Module | 
         )
     for head in filter(None, heads):
         groups.append({"params": list(head.parameters()), "lr": recipe.lr, "peak": recipe.lr, "weight_decay": 0.0})
-    return torch.optim.AdamW(groups, betas=recipe.betas, fused=True)
+    return optimizer_of(groups, model, recipe.muon, recipe.betas)
+
+
+def optimizer_of(
+    groups: list[dict[str, Any]], model: nn.Module, muon: float | None, betas: tuple[float, float]
+) -> torch.optim.Optimizer:
+    """Return AdamW on groups of parameters; with `muon` the model's matrices among them learn by it instead."""
+    matrices = matrices_of(model) if muon else []
+    if muon and matrices:
+        return MuonAndAdamW(groups, matrices, factor=muon, betas=betas)
+    return torch.optim.AdamW(groups, betas=betas, fused=True)
 
 
 def course(fraction: float, warmup: float) -> float:

@@ -121,6 +121,9 @@ class TuneRecipe:
     """Share of the training in which the learning rate rises from 0; from there it falls along half a cosine to 0."""
     clip: float | None = 1.0
     """Largest L2 norm of the gradient."""
+    muon: float | None = None
+    """The linear layers' matrices learn by Muon, at so many times their rates, in place of AdamW
+    (see `fakereasoning.muon`)."""
 
     precision: Precision = "fp32"
     """Type of the matrix products (autocast); weights and optimizer stay in the model's own type."""
@@ -143,7 +146,7 @@ class TuneRecipe:
             raise UsageError(f"a recipe that trains no part; expected some of {', '.join(PARTS)} in 'trainable'")
         if self.lora is not None and "language" not in self.trainable:
             raise UsageError("a recipe with adapters but without 'language' in 'trainable'; add it, or drop 'lora'")
-        for name in ("epochs", "steps", "batch", "accumulation", "max_length", "clip", "cpm_temperature"):
+        for name in ("epochs", "steps", "batch", "accumulation", "max_length", "clip", "muon", "cpm_temperature"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; it must be above 0")
         for name in ("lr", "cpm_weight", "evidence_weight", "places_weight", "weight_decay", "shift", "glances"):

@@ -91,7 +91,7 @@ def tune(
     with ExitStack() as stack:
         stack.enter_context(repeatable(threads, device))
         stack.enter_context(plain_attention(device))
-        driver = accelerator(device, recipe.precision)
+        driver = accelerator(device, recipe.precision, whole=recipe.muon is not None)
         if driver.is_main_process:
             stack.enter_context(Lock(out))
         progress = stack.enter_context(TrainingProgress(quiet or not driver.is_main_process))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fakereasoning.facl_recipe import Precision, Tower
 from fakereasoning.model import FakeReasoning
-from fakereasoning.optimisation import set_rates
+from fakereasoning.optimisation import optimizer_of, set_rates
 from fakereasoning.pixels import TrainingImages, normalised
 from fdr_bench.errors import RunError
 from fdr_bench.training.schedule import Pace
@@ -58,6 +58,9 @@ class Optimisation(Protocol):
 
     @property
     def clip(self) -> float | None: ...
+
+    @property
+    def muon(self) -> float | None: ...
 
     @property
     def precision(self) -> Precision: ...
@@ -262,8 +265,8 @@ class VisionLoop(ABC):
         self.reserve = time.monotonic() - begun
         self.history.append(row | {"seconds": round(self.elapsed(), 1)})
 
-    def _optimizer(self) -> torch.optim.AdamW:
-        """Return AdamW on towers and heads, each at its rate. Groups are in a fixed order, which a state relies on."""
+    def _optimizer(self) -> torch.optim.Optimizer:
+        """Return the optimizer of towers and heads, each at its rate, in groups of a fixed order: a state needs it."""
         groups: list[dict[str, Any]] = []
         recipe = self.optimisation
         parts = [(self.towers[name], rate) for name, rate in self.rates.items()]
@@ -273,4 +276,4 @@ class VisionLoop(ABC):
             vectors = [parameter for parameter in learning if parameter.squeeze().ndim <= 1]
             for chosen, decay in ((matrices, recipe.weight_decay), (vectors, 0.0)):
                 groups.append({"params": chosen, "lr": peak, "peak": peak, "weight_decay": decay})
-        return torch.optim.AdamW(groups, betas=recipe.betas, fused=True)
+        return optimizer_of(groups, self.model, recipe.muon, recipe.betas)

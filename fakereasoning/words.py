@@ -57,6 +57,8 @@ class WordsRecipe:
     """Share of the training in which the learning rates rise from 0; from there they fall along half a cosine to 0."""
     clip: float | None = 5.0
     """Largest L2 norm of the gradient."""
+    muon: float | None = None
+    """The linear layers' matrices learn by Muon, at so many times their rates, in place of AdamW."""
     precision: Precision = "fp32"
     """Type of the matrix products (autocast); weights, loss and optimizer stay in float32."""
     held_out: float = 0.03
@@ -70,7 +72,7 @@ class WordsRecipe:
             )
         if self.precision not in get_args(Precision):
             raise UsageError(f"the recipe's precision is '{self.precision}'; expected fp32 or bf16")
-        for name in ("rate", "head_rate", "epochs", "steps", "batch", "clip"):
+        for name in ("rate", "head_rate", "epochs", "steps", "batch", "clip", "muon"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; it must be above 0")
         if self.batch < 2:

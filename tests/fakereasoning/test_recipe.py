@@ -75,6 +75,7 @@ def test_the_launcher_configuration_wraps_blocks_that_the_model_has():
         ({"epochs": 0}, "epochs is 0"),
         ({"batch": 0}, "batch is 0"),
         ({"clip": 0.0}, "clip is 0"),
+        ({"muon": 0}, "muon is 0"),
         ({"lr": -1.0}, "lr is -1"),
         ({"evidence_weight": -1}, "evidence_weight is -1"),
         ({"places_weight": -1}, "places_weight is -1"),

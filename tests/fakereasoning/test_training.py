@@ -26,6 +26,7 @@ from tests.fakereasoning import small
 ALL = TuneRecipe(trainable=PARTS, epochs=3, batch=4, lr=3e-3, held_out=0.1)
 FROZEN = replace(ALL, trainable=("projectors", "fusion", "language"))
 ONE_STEP = replace(FROZEN, accumulation=2)
+BY_MUON = replace(ALL, muon=3.0)
 ADAPTED = replace(FROZEN, lora=Lora(rank=4, alpha=8, dropout=0.2))
 
 
@@ -71,8 +72,8 @@ def changed(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> set[st
 @pytest.mark.parametrize(
     ("recipe", "stop"),
     # Two steps an epoch, three epochs; with accumulation one step an epoch.
-    [(ALL, 1), (ALL, 4), (ADAPTED, 1), (ADAPTED, 4), (ONE_STEP, 1), (ONE_STEP, 2)],
-    ids=["all-1", "all-4", "adapters-1", "adapters-4", "frozen-1", "frozen-2"],
+    [(ALL, 1), (ALL, 4), (BY_MUON, 4), (ADAPTED, 1), (ADAPTED, 4), (ONE_STEP, 1), (ONE_STEP, 2)],
+    ids=["all-1", "all-4", "muon-4", "adapters-1", "adapters-4", "frozen-1", "frozen-2"],
 )
 def test_a_stopped_training_goes_on_to_the_same_bytes(train, tmp_path, monkeypatch, recipe, stop):
     train("whole", recipe)

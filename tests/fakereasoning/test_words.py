@@ -153,16 +153,17 @@ def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch
             raise KeyboardInterrupt
         advance(self, fraction)
 
-    train(tmp_path / "whole")
+    recipe = replace(RECIPE, muon=3.0)
+    train(tmp_path / "whole", recipe=recipe)
     monkeypatch.setattr(WordsLoop, "advance", killed)
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "parts", checkpoint_seconds=0)
+        train(tmp_path / "parts", recipe=recipe, checkpoint_seconds=0)
     monkeypatch.setattr(WordsLoop, "advance", advance)
-    train(tmp_path / "parts")
+    train(tmp_path / "parts", recipe=recipe)
     written = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts")]
     assert written[0] == written[1]
     with pytest.raises(RunError, match="another training"):
-        train(tmp_path / "parts", seed=1)
+        train(tmp_path / "parts", recipe=recipe, seed=1)
 
 
 def test_the_loss_is_a_cross_entropy_of_every_word_by_itself() -> None:
