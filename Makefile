@@ -51,8 +51,10 @@ weights: install
 	for name in $(ON_OTHERS); do $(TRAIN_SCENES) || exit 1; done
 
 # FakeReasoning from nothing: words, base, FACL, tuning and calibration; a killed training goes on where it was.
+FR = $(BIN)/python -m fakereasoning train --threads 2
 train-fakereasoning: install
-	$(BIN)/python -m fakereasoning train --data 'scenes:train?n=30000' --validation scenes:val --threads 2 --max-minutes base=9,facl=11,tune=62 --out weights/fakereasoning
+	$(FR) --data 'scenes:train?n=30000' --stages words,base,facl --max-minutes words=8,base=7,facl=10 --out weights/seen
+	$(FR) --start weights/seen --stages tune --data 'scenes:train?n=60000' --validation scenes:val --max-minutes tune=64 --out weights/fakereasoning
 	mkdir -p fakereasoning/weights/scenes
 	cd weights/fakereasoning && cp card.json config.json tokenizer.json calibration.json model.safetensors ../../fakereasoning/weights/scenes/
 
