@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fdr_bench.errors import UsageError
 
 MOMENTUM = 0.95
+"""Of Muon, as Jordan et al. have it; torch's own other numbers are theirs too."""
 
 
 class MuonAndAdamW(torch.optim.Optimizer):

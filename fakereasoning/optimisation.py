@@ -68,10 +68,9 @@ def optimizer_of(
     groups: list[dict[str, Any]], model: nn.Module, muon: float | None, betas: tuple[float, float]
 ) -> torch.optim.Optimizer:
     """Return AdamW on groups of parameters; with `muon` the model's matrices among them learn by it instead."""
-    matrices = matrices_of(model) if muon else []
-    if muon and matrices:
-        return MuonAndAdamW(groups, matrices, factor=muon, betas=betas)
-    return torch.optim.AdamW(groups, betas=betas, fused=True)
+    if muon is None:
+        return torch.optim.AdamW(groups, betas=betas, fused=True)
+    return MuonAndAdamW(groups, matrices_of(model), factor=muon, betas=betas)
 
 
 def course(fraction: float, warmup: float) -> float:

@@ -79,6 +79,19 @@ def test_each_takes_the_steps_of_torchs_own_with_its_share():
     assert not same(together, net())
 
 
+def test_matrices_alone_are_muons_alone():
+    """As with adapters, which have nothing else that learns."""
+    together, apart = net(), net()
+    only = {"params": [together.first.weight], "lr": 0.01, "peak": 0.01, "weight_decay": 0.1}
+    steps(together, MuonAndAdamW([only], matrices_of(together), factor=3, betas=BETAS))
+    muon = torch.optim.Muon(
+        [apart.first.weight], lr=0.03, weight_decay=0.1, momentum=MOMENTUM, adjust_lr_fn="match_rms_adamw"
+    )
+    steps(apart, muon)
+    assert same(together, apart)
+    assert not torch.equal(together.first.weight, net().first.weight)
+
+
 def test_a_saved_state_goes_on_to_the_same_bits():
     whole, stopped = net(), net()
     steps(whole, MuonAndAdamW(groups(whole), matrices_of(whole), factor=3, betas=BETAS))
