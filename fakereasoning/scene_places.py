@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from fakereasoning.places import Place, Shown
 from fakereasoning.scene_questions import middle
@@ -50,8 +50,7 @@ def altered(scene: Scene, facts: Sequence[Mapping[str, Any]]) -> Scene:
     """Return the scene with the violations that change it; those that retouch the picture leave no trace."""
     for fact in facts:
         if fact["kind"] in ALTERED:
-            place = cast("tuple[float, float] | None", tuple(fact["place"]) if fact["place"] else None)
-            scene = alter(scene, Violation(**{**fact, "place": place}))
+            scene = alter(scene, Violation.from_json(fact))
     return scene
 
 

@@ -51,10 +51,7 @@ def find_drawn(near: Path, recipe: Recipe, counts: Mapping[str, int]) -> Drawn |
 
 def facts_of(drawn: Drawn, path: str) -> tuple[Violation, ...]:
     """Return the violations of an image of the set by its relative path; none of a captured one."""
-    return tuple(
-        Violation(**{**fact, "place": tuple(fact["place"]) if fact["place"] else None})
-        for fact in drawn.facts.get(path, ())
-    )
+    return tuple(Violation.from_json(fact) for fact in drawn.facts.get(path, ()))
 
 
 def take(drawn: Drawn, path: str, root: Path) -> dict[str, str]:

@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 
 from fdr_bench.data.scenes.drawn import Drawn, facts_of, find_drawn, take
-from fdr_bench.data.scenes.sample import CAMERA, Recipe, describe, make_sample, say
+from fdr_bench.data.scenes.sample import CAMERA, Recipe, make_sample, say
 from fdr_bench.data.scenes.scene import DRAWING, VERSION
 from fdr_bench.processes import in_processes
 
@@ -67,7 +67,7 @@ def write_sample(root: str, recipe: Recipe, job: tuple[str, int]) -> Record:
     for attribute, mask in sample.regions.items():
         regions[attribute] = f"regions/{source}/{index:05d}-{attribute.lower().replace(' ', '-')}.png"
         Image.fromarray(mask.astype(np.uint8) * 255).convert("1").save(Path(root) / regions[attribute], "PNG")
-    facts = [describe(fact) for fact in sample.facts]
+    facts = [fact.to_json() for fact in sample.facts]
     return Record(path, sample.caption, sample.attributes, facts, regions, sample.question, sample.chain_of_thought)
 
 
@@ -78,7 +78,7 @@ def retell_sample(root: str, recipe: Recipe, drawn: Drawn, job: tuple[str, int])
     facts = facts_of(drawn, path)
     regions = take(drawn, path, Path(root))
     words = say(recipe, source, index, facts)
-    described = [describe(fact) for fact in facts]
+    described = [fact.to_json() for fact in facts]
     return Record(path, words.caption, words.attributes, described, regions, words.question, words.chain_of_thought)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -124,11 +124,6 @@ def encode(image: Floats, encoding: Encoding) -> bytes:
     stream_out = io.BytesIO()
     Image.fromarray(pixels).save(stream_out, "JPEG", quality=encoding.quality, subsampling=encoding.subsampling)
     return stream_out.getvalue()
-
-
-def describe(fact: Violation) -> dict[str, object]:
-    """Return a violation as plain data."""
-    return asdict(fact)
 
 
 def _key(recipe: Recipe, source: str, index: int) -> tuple[object, ...]:

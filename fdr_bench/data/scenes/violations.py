@@ -6,8 +6,8 @@ A violation counts only where it shows: its region is measured as the difference
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,6 +50,15 @@ class Violation:
     strength: float
     other: int | None = None
     place: tuple[float, float] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data, as in a set's facts."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fact: Mapping[str, Any]) -> Violation:
+        """Return what `to_json` gave, also after JSON made a list of the place."""
+        return cls(**{**fact, "place": tuple(fact["place"]) if fact["place"] else None})
 
 
 class Violated(NamedTuple):
