@@ -1,14 +1,10 @@
-"""What a FakeReasoning model is made of: towers, fusion and language model, as numbers; imports no torch.
-
-The sizes are Gao et al., "FakeReasoning" (arXiv 2503.21210 v3), on the language models of Liu et al., "Improved
-Baselines with Visual Instruction Tuning" (CVPR 2024), and `nano`, which trains on two processor cores.
-"""
+"""What a FakeReasoning model is made of: towers, fusion and language model, as numbers; imports no torch."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from fdr_bench.errors import UsageError, nearest
@@ -55,6 +51,10 @@ class FakeReasoningConfig:
     """Linear layers in each projector, with GELU between them."""
     select_layer: int = -2
     """Which of CLIP's hidden states (the embeddings, then a block's output each) is read; blocks after it never run."""
+    kinds: tuple[str, ...] = ()
+    """Concepts that are read off the image's tokens and told back to them (`fakereasoning.concepts`): what is wrong."""
+    words: tuple[str, ...] = ()
+    """Likewise, what stands where."""
     max_length: int = 2048
     """Positions of a row after its image has taken its place; longer rows are cut."""
     pad_to_square: bool = True
@@ -68,6 +68,8 @@ class FakeReasoningConfig:
             _check_keys("dino", self.dino, ("hidden_size", "num_attention_heads", "image_size", "patch_size"))
         self._check_towers()
         self._check_fusion()
+        for name in ("kinds", "words"):
+            _check_names(name, getattr(self, name))
         for name in ("fusion_heads", "fusion_hidden", "bias_hidden", "projector_depth", "max_length"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; expected at least 1")
@@ -136,9 +138,7 @@ class FakeReasoningConfig:
     def to_json(self) -> dict[str, Any]:
         """Return the config as what `json` can write; `from_json` gives an equal one."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {"format": _FORMAT} | {
-            name: dict(value) if isinstance(value, Mapping) else value for name, value in fields.items()
-        }
+        return {"format": _FORMAT} | {name: _plain(value) for name, value in fields.items()}
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> FakeReasoningConfig:
@@ -153,7 +153,16 @@ class FakeReasoningConfig:
         required = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
         if missing := sorted(required - set(given)):
             raise UsageError(f"the config lacks {', '.join(missing)}")
-        return cls(**given)
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else list(value) if isinstance(value, tuple) else value
+
+
+def _check_names(name: str, names: object) -> None:
+    if not isinstance(names, tuple) or not all(isinstance(one, str) for one in names) or len(set(names)) < len(names):
+        raise UsageError(f"{name} is {names!r:.200}; expected different names")
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -171,122 +180,3 @@ def _check_keys(part: str, keywords: Mapping[str, Any], keys: tuple[str, ...]) -
 
 def _rest(kind: Any) -> str:
     return ", ".join(f"'{choice}'" for choice in get_args(kind) if choice != "none")
-
-
-CLIP_L_336: Mapping[str, Any] = {
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 16,
-    "image_size": 336,
-    "patch_size": 14,
-    "projection_dim": 768,
-    "hidden_act": "quick_gelu",
-    "layer_norm_eps": 1e-5,
-}
-DINO_L: Mapping[str, Any] = {
-    "hidden_size": 1024,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 16,
-    "mlp_ratio": 4,
-    "image_size": 518,
-    "patch_size": 14,
-    "layer_norm_eps": 1e-6,
-}
-
-
-def _llava(width: int, hidden: int, depth: int) -> FakeReasoningConfig:
-    """Return the published architecture on a language model of the given width, depth and heads (width / 128)."""
-    return FakeReasoningConfig(
-        vision="clip+dino",
-        fusion="faff",
-        clip=CLIP_L_336,
-        dino=DINO_L,
-        language={
-            "vocab_size": 32000,
-            "hidden_size": width,
-            "intermediate_size": hidden,
-            "num_hidden_layers": depth,
-            "num_attention_heads": width // 128,
-            "max_position_embeddings": 4096,
-            "rms_norm_eps": 1e-5,
-            "tie_word_embeddings": False,
-            "bos_token_id": 1,
-            "eos_token_id": 2,
-            "pad_token_id": 0,
-        },
-        fusion_hidden=4 * width,
-    )
-
-
-_NANO = FakeReasoningConfig(
-    vision="clip+dino",
-    fusion="faff",
-    stem="split",
-    # What is wrong with an image is finer than what is in it.
-    dino_stem="residual",
-    clip={
-        "hidden_size": 192,
-        "intermediate_size": 768,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 6,
-        "image_size": 128,
-        "patch_size": 16,
-        "projection_dim": 192,
-        "hidden_act": "gelu",
-    },
-    dino={
-        "hidden_size": 192,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 8,
-        "mlp_ratio": 4,
-        "image_size": 128,
-        "patch_size": 16,
-        "use_mask_token": False,
-    },
-    language={
-        "vocab_size": 1024,
-        "hidden_size": 192,
-        "intermediate_size": 512,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 6,
-        # What each head keeps of a position is most of what is read for a token (`fakereasoning.sharing`).
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 512,
-        "rms_norm_eps": 1e-5,
-        "tie_word_embeddings": True,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-        "pad_token_id": 0,
-    },
-    fusion_heads=8,
-    fusion_hidden=768,
-    bias_hidden=16,
-    # A tower trained here has no reason to end in a block that nothing reads.
-    select_layer=-1,
-    max_length=512,
-)
-
-SIZES: Mapping[str, FakeReasoningConfig] = {
-    "nano": _NANO,
-    "llava-1.5-7b": _llava(4096, 11008, 32),
-    "llava-1.5-13b": _llava(5120, 13824, 40),
-}
-
-
-def size(
-    name: str, *, vision: Vision | None = None, fusion: Fusion | None = None, vocabulary: int | None = None
-) -> FakeReasoningConfig:
-    """Return the config of a size, with another vision, fusion or vocabulary where they are given.
-
-    Of vision and fusion one follows from the other where it can: 'clip' has the fusion 'none', and the other way round.
-    Raises `UsageError` for an unknown name and for parts that do not fit together.
-    """
-    if name not in SIZES:
-        raise UsageError(f"there is no size '{name}'.{nearest(name, SIZES)} Sizes: {', '.join(SIZES)}")
-    whole = SIZES[name]
-    vision = vision or ("clip" if fusion == "none" else whole.vision)
-    fusion = fusion or ("none" if vision == "clip" else whole.fusion)
-    language = dict(whole.language) | ({} if vocabulary is None else {"vocab_size": vocabulary})
-    dino = None if vision == "clip" else whole.dino
-    return replace(whole, vision=vision, fusion=fusion, dino=dino, language=language)

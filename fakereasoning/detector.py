@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fakereasoning.config import CLIP_MEAN, CLIP_STD, SIZES, FakeReasoningConfig
+from fakereasoning.config import CLIP_MEAN, CLIP_STD, FakeReasoningConfig
 from fakereasoning.released import CLIP_TOWER, DINO_TOWER, OFFICIAL_TEMPERATURE
+from fakereasoning.sizes import SIZES
 from fdr_bench.errors import UsageError, nearest
 from fdr_bench.types import AnswerView, CenterCrop, DetectorCard, Prediction, Preset, Resize, TrainedOn, View, Weights
 from fdr_bench.weights_card import packaged_card, view_to_json

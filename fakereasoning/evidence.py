@@ -30,6 +30,7 @@ from scipy.ndimage import binary_dilation
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from fakereasoning.concepts import KindsReader
 from fakereasoning.model import FakeReasoning
 from fakereasoning.places import NOTHING, UNKNOWN, SaidHere, places_loss, shares_here
 from fdr_bench.errors import DataError, UsageError
@@ -173,31 +174,28 @@ def patches(path: Path, grid: int) -> NDArray[np.bool_]:
 
 
 class EvidenceHead(nn.Module):
-    """From image tokens to a logit a term, place by place and for the image as a whole.
+    """What is wrong with an image, learnt by a reader of its tokens; dropped when the stage is over.
 
-        here  = known + tokens · what                   (B, patches, V)
-        image = seldom + log Σ_patches exp(tokens · any)    (B, V)
-
-    It begins with what is known without looking, and is dropped when the stage is over.
+    The reader may be a model's own (`fakereasoning.concepts`). Another begins with what is known without looking.
     """
 
-    def __init__(self, width: int, shown: Evidence) -> None:
-        """`width` of the tokens."""
+    def __init__(self, width: int, shown: Evidence, reader: KindsReader | None = None) -> None:
+        """`width` of the tokens; `reader` of the terms of `shown`, in their order."""
         super().__init__()
         self.shown = shown
-        self.patches = shown.here.rows.shape[1]
-        every = np.arange(len(shown.here.rows))
-        told = shown.of_images(every[shown.known(every)])
-        self.what, self.any = (nn.Parameter(torch.zeros(len(shown.names), width)) for _ in range(2))
-        self.known = nn.Parameter(_logits(shares_here(shown.here, every)))
-        self.seldom = nn.Parameter(_logits(told.mean(axis=0)) - np.log(self.patches))
+        if reader is None:
+            patches = shown.here.rows.shape[1]
+            reader = KindsReader(width, len(shown.names), patches)
+            every = np.arange(len(shown.here.rows))
+            told = shown.of_images(every[shown.known(every)])
+            reader.known.data = _logits(shares_here(shown.here, every))
+            reader.seldom.data = _logits(told.mean(axis=0)) - float(np.log(patches))
+        self.reader = reader
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Map image tokens (B, n, width) to logits (B, patches, V) and (B, V); of several tokens a patch, the mean."""
-        said = (tokens @ torch.cat((self.what, self.any)).T).float()
-        places = said.reshape(len(said), self.patches, -1, said.shape[2]).mean(dim=2)
-        here, anywhere = places.chunk(2, dim=2)
-        return self.known + here, self.seldom + anywhere.logsumexp(dim=1)
+        """Map image tokens (B, n, width) to logits (B, patches, V) and (B, V)."""
+        logits: tuple[Tensor, Tensor] = self.reader(tokens)
+        return logits
 
     def loss(self, tokens: Tensor, images: NDArray[np.intp]) -> Tensor:
         """Return the cross-entropy of places and of images (B,) with tokens (B, n, width), the mean over terms.

@@ -155,7 +155,7 @@ class FaclLoop(VisionLoop):
         if self._parts.evidence is None:
             return self.tokens(self.towers, pixels), None
         features = self.model.visual_features(pixels)
-        return {name: getattr(features, name) for name in self.towers}, self.model.image_tokens(features)
+        return {name: getattr(features, name) for name in self.towers}, self.model.fused_tokens(features)
 
     def finish_step(self) -> None:
         """Keep the scales below their limit."""

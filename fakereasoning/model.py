@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from fakereasoning.concepts import Concepts, KindsReader, WordsReader
 from fakereasoning.config import FakeReasoningConfig
 from fakereasoning.fusion import FAFF, interleave
 from fakereasoning.prompts import IGNORE
@@ -22,7 +23,7 @@ from fakereasoning.storage import Stored
 from fakereasoning.vision import VisualFeatures, build_clip, build_dino
 from fdr_bench.errors import UsageError, nearest
 
-Part = Literal["clip", "dino", "projectors", "fusion", "language"]
+Part = Literal["clip", "dino", "projectors", "fusion", "concepts", "language"]
 
 
 class Expanded(NamedTuple):
@@ -62,6 +63,7 @@ class FakeReasoning(Stored):
         if config.fusion in ("cross-attention", "faff"):
             bias_hidden = config.bias_hidden if config.fusion == "faff" else None
             self.fusion = FAFF(config.width, config.fusion_heads, config.fusion_hidden, bias_hidden, config.dropout)
+        self.concepts = _concepts(config)
         self.language = LlamaForCausalLM(LlamaConfig(**config.language))
         self._frozen: frozenset[str] = frozenset()
         self.set_trainable(get_args(Part))
@@ -94,7 +96,19 @@ class FakeReasoning(Stored):
             return VisualFeatures(clip, *self.dino.features(pixels))
 
     def image_tokens(self, features: VisualFeatures) -> Tensor:
-        """Project and fuse the towers' features into what stands for each image, (B, `config.image_tokens`, width).
+        """Return what stands for each image, (B, `config.image_tokens`, width): fused tokens, with what they tell.
+
+        Raises as `fused_tokens` does.
+        """
+        return self.with_concepts(self.fused_tokens(features))
+
+    def with_concepts(self, tokens: Tensor) -> Tensor:
+        """Return fused tokens (B, n, width) with what the model's concepts read off them; as they are without any."""
+        told: Tensor = tokens if self.concepts is None else self.concepts(tokens)
+        return told
+
+    def fused_tokens(self, features: VisualFeatures) -> Tensor:
+        """Project and fuse the towers' features, (B, `config.image_tokens`, width).
 
         Features of another float type than the model's (a cache in half precision) are converted. Raises `UsageError`
         where features lack a part that this config's fusion reads.
@@ -221,6 +235,17 @@ class FakeReasoning(Stored):
     def _modules_of(self, part: str) -> Iterator[nn.Module]:
         names = ("clip_projector", "dino_projector") if part == "projectors" else (part,)
         return (module for module in (getattr(self, name) for name in names) if module is not None)
+
+
+def _concepts(config: FakeReasoningConfig) -> Concepts | None:
+    kinds, words, patches = len(config.kinds), len(config.words), config.patches
+    if not kinds and not words:
+        return None
+    return Concepts(
+        config.width,
+        KindsReader(config.width, kinds, patches) if kinds else None,
+        WordsReader(config.width, words, patches) if words else None,
+    )
 
 
 def language_loss(logits: Tensor, labels: Tensor) -> Tensor:

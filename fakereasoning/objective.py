@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fakereasoning.concepts import Concepts
 from fakereasoning.cpm import CPMTokens, cpm_loss
-from fakereasoning.evidence import EvidenceHead
+from fakereasoning.evidence import Evidence, EvidenceHead
 from fakereasoning.model import FakeReasoning
 from fakereasoning.packing import positions, visible
-from fakereasoning.places import PlacesHead
+from fakereasoning.places import PlacesHead, SaidHere
 from fakereasoning.prompts import IGNORE
 from fakereasoning.recipe import TuneRecipe
 from fakereasoning.vision import VisualFeatures
@@ -59,6 +61,35 @@ class Losses(NamedTuple):
     places: Tensor
 
 
+class Heads(NamedTuple):
+    """What learns, beside the text, what is wrong with an image and what stands where; None where that is not asked."""
+
+    evidence: EvidenceHead | None = None
+    places: PlacesHead | None = None
+
+
+def heads_of(model: FakeReasoning, recipe: TuneRecipe, wrong: Evidence | None, here: SaidHere | None) -> Heads:
+    """Return heads that learn what is known of the images.
+
+    Where the recipe trains concepts, their readers are the model's own: the model gets them, with nothing told back as
+    yet, unless it has some of the same names, which then go on learning.
+    """
+    width, config = model.config.width, model.config
+    kinds, words = () if wrong is None else wrong.names, () if here is None else here.names
+    kept = model.concepts
+    if "concepts" not in recipe.trainable or kept is None or (config.kinds, config.words) != (kinds, words):
+        kept = None
+    heads = Heads(
+        None if wrong is None else EvidenceHead(width, wrong, kept and kept.kinds),
+        None if here is None else PlacesHead(width, here, kept and kept.words),
+    )
+    if "concepts" in recipe.trainable and kept is None:
+        model.config = replace(config, kinds=kinds, words=words)
+        readers = (None if head is None else head.reader for head in heads)
+        model.concepts = Concepts(width, *readers)
+    return heads
+
+
 class Objective(nn.Module):
     """The model with its losses, as one module: what accelerate wraps sees its forward pass whole."""
 
@@ -67,12 +98,11 @@ class Objective(nn.Module):
         model: FakeReasoning,
         recipe: TuneRecipe,
         tokens: CPMTokens | None,
-        evidence: EvidenceHead | None = None,
-        places: PlacesHead | None = None,
+        heads: Heads | None = None,
     ) -> None:
         super().__init__()
         self.model, self.recipe, self.tokens = model, recipe, tokens
-        self.evidence, self.places = evidence, places
+        self.evidence, self.places = heads or Heads()
 
     def train(self, mode: bool = True) -> Objective:
         """Switch to training or evaluation; a stem's batch normalisation keeps the statistics that it has.
@@ -97,7 +127,8 @@ class Objective(nn.Module):
             if batch.pixels is None:
                 raise ValueError("a batch has neither pixels nor features")
             features = self.model.visual_features(batch.pixels)
-        image_tokens = self.model.image_tokens(features)
+        fused = self.model.fused_tokens(features)
+        image_tokens = self.model.with_concepts(fused)
         expanded = self.model.embed(
             batch.input_ids,
             image_tokens,
@@ -114,10 +145,10 @@ class Objective(nn.Module):
         hidden = self.model.language.model(inputs_embeds=expanded.embeds, use_cache=False, **order).last_hidden_state
         language = self._language_loss(hidden, labels)
         cpm = self._verdict_loss(hidden, labels, batch.fake)
-        seen, images = image_tokens, batch.images
+        seen, images = fused, batch.images
         if batch.glances is not None and images is not None:
-            glanced = self.model.image_tokens(self.model.visual_features(batch.glances.pixels))
-            seen, images = torch.cat((image_tokens, glanced)), torch.cat((images, batch.glances.images))
+            glanced = self.model.fused_tokens(self.model.visual_features(batch.glances.pixels))
+            seen, images = torch.cat((fused, glanced)), torch.cat((images, batch.glances.images))
         shown, stands = (self._told(head, seen, images) for head in (self.evidence, self.places))
         recipe = self.recipe
         total = language + recipe.cpm_weight * cpm + recipe.evidence_weight * shown + recipe.places_weight * stands

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from fakereasoning.checkpoints import read_json, read_state
-from fakereasoning.config import SIZES, FakeReasoningConfig, Fusion
+from fakereasoning.config import FakeReasoningConfig, Fusion
 from fakereasoning.lora_folder import is_lora_folder, on_base
 from fakereasoning.model import FakeReasoning
 from fakereasoning.official_names import (
@@ -32,6 +32,7 @@ from fakereasoning.official_names import (
     is_needless,
     source,
 )
+from fakereasoning.sizes import SIZES
 from fakereasoning.storage import check_tensors
 from fdr_bench.errors import UsageError, WeightsError
 from fdr_bench.types import Weights

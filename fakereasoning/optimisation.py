@@ -21,6 +21,7 @@ PART_OF: dict[str, Part] = {
     "clip_projector": "projectors",
     "dino_projector": "projectors",
     "fusion": "fusion",
+    "concepts": "concepts",
     "language": "language",
 }
 """The model's children by name, each with the part of the recipe that it belongs to."""
@@ -52,15 +53,20 @@ def parameter_groups(model: nn.Module, recipe: TuneRecipe) -> list[dict[str, Any
 
 
 def optimizer(model: nn.Module, recipe: TuneRecipe, heads: Iterable[nn.Module | None] = ()) -> torch.optim.Optimizer:
-    """Return the optimizer of the parameters that learn, and of heads'. Raises `UsageError` where a model has none."""
+    """Return the optimizer of the parameters that learn, and of heads', of which a model may have some as its concepts.
+
+    Raises `UsageError` where a model has none that learns.
+    """
     groups = parameter_groups(model, recipe)
     if not groups:
         raise UsageError(
             f"nothing to train: the model has none of the parts {', '.join(recipe.trainable)}; "
             "name others in the recipe's 'trainable'"
         )
+    own = {id(parameter) for parameter in model.parameters()}
     for head in filter(None, heads):
-        groups.append({"params": list(head.parameters()), "lr": recipe.lr, "peak": recipe.lr, "weight_decay": 0.0})
+        if others := [parameter for parameter in head.parameters() if id(parameter) not in own]:
+            groups.append({"params": others, "lr": recipe.lr, "peak": recipe.lr, "weight_decay": 0.0})
     return optimizer_of(groups, model, recipe.muon, recipe.betas)
 
 

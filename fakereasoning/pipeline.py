@@ -18,13 +18,14 @@ import torch
 
 from fakereasoning.calibrating import calibrate_folder, is_calibrated, remove_outdated
 from fakereasoning.calibration import FIGURE
-from fakereasoning.config import FakeReasoningConfig, Fusion, Vision, size
+from fakereasoning.config import FakeReasoningConfig, Fusion, Vision
 from fakereasoning.detector import card_facts
 from fakereasoning.facl_recipe import FaclRecipe
 from fakereasoning.material import BEFORE, Material, Stage, gather
 from fakereasoning.prompts import QUESTION
 from fakereasoning.recipe import Questions, TuneRecipe, read_recipe
 from fakereasoning.records import tokenizer_texts
+from fakereasoning.sizes import size
 from fakereasoning.stage1 import train_facl
 from fakereasoning.starting import Start, fresh, read_start, with_dino
 from fakereasoning.training import CARD, FORMAT, tune

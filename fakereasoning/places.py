@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from fakereasoning.concepts import WordsReader
 from fakereasoning.tokenizer import Codec
 from fdr_bench.errors import DataError
 
@@ -46,13 +47,15 @@ class SaidHere(NamedTuple):
     """Which words are said of each place of each image."""
 
     ids: tuple[int, ...]
-    """V of them, in order: tokens, or the words' own numbers. None where no image has places."""
+    """V of them: tokens, in order, or numbers of the `names`. None where no image has places."""
     rows: NDArray[np.int32]
     """(N, patches): a row of `told`, `NOTHING` where nothing stands there, or `UNKNOWN`."""
     told: NDArray[np.bool_]
     """(things, V)"""
     behind: NDArray[np.bool_]
     """(N, V), of the places where nothing stands"""
+    names: tuple[str, ...] = ()
+    """Of the V words, where they are not tokens."""
 
     def digest(self) -> str:
         """Return a sha256 over all of it."""
@@ -78,8 +81,8 @@ def covered(place: Place, grid: int) -> tuple[NDArray[np.bool_], NDArray[np.bool
 def words_here(shown: Mapping[str, Shown], locations: Sequence[str], codec: Codec | None, grid: int) -> SaidHere:
     """Return the words of what is in each of grid × grid patches of the images at `locations`.
 
-    They are the codec's tokens; without one each word, or phrase, is one by itself, numbered as they come. Of an image
-    that is not in `shown` nothing is known. A thing without words is one of which nothing is known either.
+    They are the codec's tokens; without one each word, or phrase, is one by itself, in the order of the alphabet. Of an
+    image that is not in `shown` nothing is known. A thing without words is one of which nothing is known either.
     """
     spoken: dict[tuple[str, ...], set[int]] = {}
     numbers: dict[str, int] = {}
@@ -106,14 +109,15 @@ def words_here(shown: Mapping[str, Shown], locations: Sequence[str], codec: Code
             if place.words:
                 things.append(place.words)
                 tokens_of(place.words)
-    ids = tuple(sorted(set().union(*spoken.values())))
+    names = tuple(sorted(numbers))
+    ids = tuple(numbers[name] for name in names) if codec is None else tuple(sorted(set().union(*spoken.values())))
     behind = [shown[location].behind if location in shown else () for location in locations]
 
     def told(given: Sequence[tuple[str, ...]]) -> NDArray[np.bool_]:
         listed = np.array([[token in tokens_of(words) for token in ids] for words in given], dtype=np.bool_)
         return listed.reshape(len(given), len(ids))
 
-    return SaidHere(ids, rows, told(things), told(behind))
+    return SaidHere(ids, rows, told(things), told(behind), names)
 
 
 def shares_here(here: SaidHere, index: NDArray[np.intp]) -> NDArray[np.floating]:
@@ -143,10 +147,13 @@ def places_loss(logits: Tensor, here: SaidHere, index: NDArray[np.intp]) -> tupl
 
 
 class PlacesHead(nn.Module):
-    """From image tokens (B, n, width) to a logit a word, place by place: known + tokens · what; dropped in the end."""
+    """What stands where in an image, learnt by a reader of its tokens; dropped when the stage is over.
 
-    def __init__(self, width: int, here: SaidHere) -> None:
-        """It begins with what is known without looking. Raises `DataError` where there are no places."""
+    The reader may be a model's own (`fakereasoning.concepts`). Another begins with what is known without looking.
+    """
+
+    def __init__(self, width: int, here: SaidHere, reader: WordsReader | None = None) -> None:
+        """`width` of the tokens; `reader` of the words of `here`, in their order. Raises `DataError` without places."""
         super().__init__()
         if not here.ids:
             raise DataError(
@@ -154,14 +161,16 @@ class PlacesHead(nn.Module):
                 "such as scenes:train, or set it to 0"
             )
         self.here = here
-        self.what = nn.Parameter(torch.zeros(len(here.ids), width))
-        shares = shares_here(here, np.arange(len(here.rows)))
-        self.known = nn.Parameter(torch.logit(torch.from_numpy(np.clip(shares, 1e-3, 1 - 1e-3)).float()))
+        if reader is None:
+            reader = WordsReader(width, len(here.ids), here.rows.shape[1])
+            shares = shares_here(here, np.arange(len(here.rows)))
+            reader.known.data = torch.logit(torch.from_numpy(np.clip(shares, 1e-3, 1 - 1e-3)).float())
+        self.reader = reader
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Return logits (B, patches, V); of several tokens a patch, the mean."""
-        said = (tokens @ self.what.T).float()
-        return self.known + said.reshape(len(said), self.here.rows.shape[1], -1, said.shape[2]).mean(dim=2)
+        """Return logits (B, patches, V)."""
+        logits: Tensor = self.reader(tokens)
+        return logits
 
     def loss(self, tokens: Tensor, images: NDArray[np.intp]) -> Tensor:
         """Return the cross-entropy of things' places plus that of the others, the mean over words."""

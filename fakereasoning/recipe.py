@@ -12,7 +12,7 @@ from fakereasoning.prompts import STAGES, StageName
 from fakereasoning.recipe_fields import checked_fields
 from fdr_bench.errors import UsageError, nearest
 
-Part = Literal["clip", "dino", "projectors", "fusion", "language"]
+Part = Literal["clip", "dino", "projectors", "fusion", "concepts", "language"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Semantics = Literal["labels", "official"]
 Questions = Literal["own", "recorded"]
@@ -48,7 +48,8 @@ class TuneRecipe:
     """One stage of training on records: which parts, which losses, how long and how fast."""
 
     trainable: tuple[Part, ...] = ("projectors", "fusion", "language")
-    """Parts that learn; the others are frozen and in evaluation mode."""
+    """Parts that learn; the others are frozen and in evaluation mode. With "concepts" the heads of evidence and places
+    stay in the model (see `fakereasoning.concepts`)."""
     lora: Lora | None = None
     """Adapters in place of the language model's own weights; needs "language" among `trainable`."""
 
@@ -144,6 +145,10 @@ class TuneRecipe:
         _among("stages", self.stages or (), STAGES)
         if not self.trainable:
             raise UsageError(f"a recipe that trains no part; expected some of {', '.join(PARTS)} in 'trainable'")
+        if "concepts" in self.trainable and not (self.evidence_weight or self.places_weight):
+            raise UsageError(
+                "a recipe with 'concepts' in 'trainable', but none to learn; give evidence_weight or places_weight"
+            )
         if self.lora is not None and "language" not in self.trainable:
             raise UsageError("a recipe with adapters but without 'language' in 'trainable'; add it, or drop 'lora'")
         for name in ("epochs", "steps", "batch", "accumulation", "max_length", "clip", "muon", "cpm_temperature"):

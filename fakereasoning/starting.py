@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from fakereasoning.checkpoints import read_json
-from fakereasoning.config import FakeReasoningConfig, Fusion, Vision, size
+from fakereasoning.config import FakeReasoningConfig, Fusion, Vision
 from fakereasoning.fusion import FAFF
 from fakereasoning.lora_folder import is_lora_folder
 from fakereasoning.model import FakeReasoning
 from fakereasoning.official import load_official
 from fakereasoning.prompts import OFFICIAL_TRAIN_IDS
+from fakereasoning.sizes import size
 from fakereasoning.storage import CONFIG
 from fakereasoning.tokenizer import (
     FILE,

@@ -23,12 +23,13 @@ from accelerate import Accelerator
 
 from fakereasoning import adapters
 from fakereasoning.acceleration import accelerator, plain_attention
-from fakereasoning.evidence import EvidenceHead, Kinds, shown_by
+from fakereasoning.evidence import Kinds, shown_by
 from fakereasoning.frozen import FrozenFeatures, frozen_features
 from fakereasoning.model import FakeReasoning
+from fakereasoning.objective import Heads, heads_of
 from fakereasoning.optimisation import recompute_blocks
 from fakereasoning.pixels import TrainingImages
-from fakereasoning.places import PlacesHead, Shown, words_here
+from fakereasoning.places import Shown, words_here
 from fakereasoning.recipe import TuneRecipe
 from fakereasoning.records import Record
 from fakereasoning.resuming import Checkpoints
@@ -102,6 +103,7 @@ def tune(
         locations = [file.location for file in rows.files]
         here = words_here(shown or {}, locations, None, model.config.grid) if recipe.places_weight else None
         told = [one.digest() for one in (wrong, here) if one is not None]
+        heads = heads_of(model, recipe, wrong, here)
         identity = identity_of(model, rows, images, recipe, seed, told)
         if (finished := _finished(out, identity, resume)) is not None:
             return finished
@@ -114,10 +116,7 @@ def tune(
             images,
             driver,
             out,
-            heads=(
-                None if wrong is None else EvidenceHead(model.config.width, wrong),
-                None if here is None else PlacesHead(model.config.width, here),
-            ),
+            heads=heads,
             recipe=recipe,
             seed=seed,
             seconds=seconds,
@@ -162,7 +161,7 @@ def _prepared(
     driver: Accelerator,
     out: Path,
     *,
-    heads: tuple[EvidenceHead | None, PlacesHead | None],
+    heads: Heads,
     recipe: TuneRecipe,
     seed: int,
     seconds: float | None,
@@ -197,8 +196,7 @@ def _prepared(
         features,
         recipe=recipe,
         tokens=codec.cpm if recipe.cpm_weight else None,
-        evidence=heads[0],
-        places=heads[1],
+        heads=heads,
         accelerator=driver,
         seed=seed,
         seconds=seconds,
@@ -245,7 +243,7 @@ def _finish(
     driver = loop.accelerator
     gathered = driver.get_state_dict(loop.objective)
     if driver.is_main_process:
-        # The head of evidence has done its work.
+        # Heads whose readers are not the model's have done their work.
         kept = {name: tensor for name, tensor in gathered.items() if name.startswith("model.")}
         state = {name.removeprefix("model."): tensor.detach().cpu() for name, tensor in kept.items()}
         if recipe.lora is not None:

@@ -15,13 +15,11 @@ from accelerate.utils import broadcast
 
 from fakereasoning.batches import Batches, Index, hold_out
 from fakereasoning.cpm import CPMTokens
-from fakereasoning.evidence import EvidenceHead
 from fakereasoning.frozen import FrozenFeatures
 from fakereasoning.model import FakeReasoning
-from fakereasoning.objective import Losses, Objective
+from fakereasoning.objective import Heads, Losses, Objective
 from fakereasoning.optimisation import optimizer, set_rates
 from fakereasoning.pixels import TrainingImages
-from fakereasoning.places import PlacesHead
 from fakereasoning.recipe import TuneRecipe
 from fakereasoning.rows import Rows
 from fdr_bench.errors import RunError
@@ -40,15 +38,12 @@ class TuningLoop:
         *,
         recipe: TuneRecipe,
         tokens: CPMTokens | None,
-        evidence: EvidenceHead | None,
-        places: PlacesHead | None,
+        heads: Heads,
         accelerator: Accelerator,
         seed: int,
         seconds: float | None,
     ) -> None:
-        """`tokens` None leaves the verdict's loss out, `evidence` and `places` None their own; `seconds` is the budget,
-        counted in `elapsed`.
-        """
+        """`tokens` None leaves the verdict's loss out; `seconds` is the budget, counted in `elapsed`."""
         self.rows, self.images, self.features, self.recipe = rows, images, features, recipe
         self.accelerator, self.seconds, self.seed = accelerator, seconds, seed
         held = hold_out(list(rows.images), recipe.held_out, seed)
@@ -65,8 +60,8 @@ class TuningLoop:
         # Held-out rows are padded little too: in order of their lengths.
         self.held = self.held[np.argsort(lengths[self.held], kind="stable")]
         self.dtype = next(model.clip.parameters()).dtype
-        objective = Objective(model, recipe, tokens, evidence, places)
-        self.objective, self.optimizer = accelerator.prepare(objective, optimizer(model, recipe, (evidence, places)))
+        objective = Objective(model, recipe, tokens, heads)
+        self.objective, self.optimizer = accelerator.prepare(objective, optimizer(model, recipe, heads))
         self.total = recipe.steps or max(1, round(recipe.epochs * self.batches.steps))
         self.pace = Pace(self.total, seconds)
         self.position = 0

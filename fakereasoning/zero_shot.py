@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from fakereasoning.config import CLIP_MEAN, CLIP_STD, SIZES
+from fakereasoning.config import CLIP_MEAN, CLIP_STD
+from fakereasoning.sizes import SIZES
 from fdr_bench.errors import UsageError, nearest
 from fdr_bench.types import AnswerView, CenterCrop, DetectorCard, Prediction, Preset, Resize, TrainedOn, Weights
 from fdr_bench.verdicts import read_verdict

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fakereasoning.config import size
 from fakereasoning.pipeline import Plan
+from fakereasoning.sizes import size
 from tests.fakereasoning import small
 from tests.fakereasoning.test_stage1 import SAMPLES, Letters
 

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fakereasoning.config import FakeReasoningConfig, size
+from fakereasoning.config import FakeReasoningConfig
 from fakereasoning.model import FakeReasoning
 from fakereasoning.records import Record
+from fakereasoning.sizes import size
 from fakereasoning.tokenizer import ByteLevelCodec, train_tokenizer
 from fdr_bench.data.files import FileImage
 

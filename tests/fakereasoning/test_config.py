@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from fakereasoning.config import SIZES, FakeReasoningConfig, Fusion, size
+from fakereasoning.config import FakeReasoningConfig, Fusion
 from fakereasoning.model import FakeReasoning
+from fakereasoning.sizes import SIZES, size
 from fdr_bench.errors import UsageError
 from tests.fakereasoning.tiny import tiny_config
 
@@ -20,7 +21,7 @@ FUSIONS: tuple[Fusion, ...] = ("none", "interleave", "cross-attention", "faff")
 
 def test_reading_a_config_imports_neither_torch_nor_transformers() -> None:
     program = (
-        "import sys\nfrom fakereasoning.config import size\nsize('nano')\n"
+        "import sys\nfrom fakereasoning.sizes import size\nsize('nano')\n"
         "print([name for name in ('torch', 'transformers') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

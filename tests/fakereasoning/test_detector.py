@@ -16,11 +16,11 @@ from fakereasoning import answering
 from fakereasoning.answering import Answerer, load, rows_at_once
 from fakereasoning.calibrating import calibrate_folder
 from fakereasoning.calibration import read_temperature
-from fakereasoning.config import size
 from fakereasoning.detector import RELEASED, SHIPPED, FakeReasoning, card_facts
 from fakereasoning.generation import Generated, score_of
 from fakereasoning.model import FakeReasoning as Model
 from fakereasoning.pixels import normalised, squared
+from fakereasoning.sizes import size
 from fakereasoning.tokenizer import LlamaCodec
 from fdr_bench.errors import ImageError, UsageError, WeightsError
 from fdr_bench.models import Candidate, resolve_model

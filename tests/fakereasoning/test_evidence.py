@@ -238,28 +238,30 @@ def test_every_kind_of_fusion_tells_one_row_of_terms_a_patch(config, rates, samp
     tokens = torch.randn(3, model.config.image_tokens, 16, generator=random)
     # What is known before looking: of the patches that show something, half the share of each term.
     half = shown.here.told[shown.here.rows[shown.here.rows >= 0]].mean(axis=0) / 2
-    assert head.known.tolist() == pytest.approx([math.log(share / (1 - share)) for share in half])
+    assert head.reader.known.tolist() == pytest.approx([math.log(share / (1 - share)) for share in half])
     here, anywhere = head(tokens)
-    assert torch.equal(here, head.known.expand(3, 16, 2)) and here.shape == (3, 16, 2)
+    assert torch.equal(here, head.reader.known.expand(3, 16, 2)) and here.shape == (3, 16, 2)
     # And of the fakes the share that shows it.
     fakes = [sample for sample in samples if sample.label == "fake"]
     share = sum(bool((sample.attributes or {})["Across"]) for sample in fakes) / len(fakes)
     assert anywhere[0, 0].sigmoid().item() == pytest.approx(share, abs=1e-5)
     with torch.no_grad():
-        for weights in (head.what, head.any):
+        for weights in (head.reader.what, head.reader.any):
             weights.normal_(generator=random)
     here, anywhere = head(tokens)
     several = model.config.image_tokens // 16
     patches_ = tokens[1].reshape(16, several, 16).mean(dim=1)
-    assert here[1, 5, 1].item() == pytest.approx((patches_[5] @ head.what[1] + head.known[1]).item(), abs=1e-5)
-    whole = (patches_ @ head.any[1]).exp().sum().log() + head.seldom[1]
+    assert here[1, 5, 1].item() == pytest.approx(
+        (patches_[5] @ head.reader.what[1] + head.reader.known[1]).item(), abs=1e-5
+    )
+    whole = (patches_ @ head.reader.any[1]).exp().sum().log() + head.reader.seldom[1]
     assert anywhere[1, 1].item() == pytest.approx(whole.item(), abs=1e-4)
     train(tmp_path, samples, model=model, recipe=replace(RECIPE, rates=rates, steps=2))
 
 
 def test_an_image_of_which_nothing_is_known_adds_nothing_to_the_loss(samples):
     head = EvidenceHead(16, evidence(samples, 4))
-    torch.nn.init.normal_(head.any)
+    torch.nn.init.normal_(head.reader.any)
     real, fake = (next(n for n, one in enumerate(samples) if one.label == label) for label in ("real", "fake"))
     tokens = torch.randn(2, 16, 16, generator=torch.Generator().manual_seed(0))
     alone, both = head.loss(tokens[:1], np.array([fake])), head.loss(tokens, np.array([fake, real]))

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from fakereasoning.evidence import EvidenceHead, shown_by
-from fakereasoning.objective import Objective
+from fakereasoning.objective import Heads, Objective
 from fakereasoning.pixels import TrainingImages
 from fakereasoning.places import Place, PlacesHead, Shown, words_here
 from fakereasoning.recipe import TuneRecipe
@@ -50,11 +50,11 @@ def test_in_tuning_a_head_reads_evidence_and_is_dropped(samples):
     model = fresh(replace(CONFIG, dropout=0.0)).eval()
     rows = Rows(records, CODEC, model.config, recipe)
     head = EvidenceHead(16, shown_by(rows.files, samples, model))
-    torch.nn.init.normal_(head.what)
+    torch.nn.init.normal_(head.reader.what)
     fakes = np.flatnonzero([sample.label == "fake" for sample in samples])[:3]
     batch = rows.batch(fakes, TrainingImages(rows.files, 16), None, like=torch.empty(0))
     assert batch.images is not None and batch.images.tolist() == rows.images[fakes].tolist()
-    objective = Objective(model, recipe, CODEC.cpm, head)
+    objective = Objective(model, recipe, CODEC.cpm, Heads(head))
     assert objective.eval()(batch).evidence == 0
     losses = objective.train()(batch)
     with torch.no_grad():
@@ -71,7 +71,7 @@ def test_glances_are_told_to_the_heads_and_to_nothing_else(samples):
     recipe = replace(TUNING, glances=5)
     rows = Rows(records, CODEC, model.config, recipe)
     head = EvidenceHead(16, shown_by(rows.files, samples, model))
-    torch.nn.init.normal_(head.what)
+    torch.nn.init.normal_(head.reader.what)
     images, like = TrainingImages(rows.files, 16), torch.empty(0)
     learnt = np.arange(len(records) // 2, len(records))
     index = np.array([0, 1, 2])
@@ -83,7 +83,7 @@ def test_glances_are_told_to_the_heads_and_to_nothing_else(samples):
     assert again.glances.images.tolist() == glanced.tolist() and torch.equal(again.glances.pixels, batch.glances.pixels)
     # What is held out is measured without them.
     assert rows.batch(index, images, None, like=like, learnt=learnt).glances is None
-    objective = Objective(model, recipe, CODEC.cpm, head).train()
+    objective = Objective(model, recipe, CODEC.cpm, Heads(head)).train()
     losses, plain = objective(batch), objective(batch._replace(glances=None))
     assert losses.language == plain.language and losses.cpm == plain.cpm
     with torch.no_grad():

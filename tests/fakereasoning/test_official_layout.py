@@ -12,7 +12,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fakereasoning.config import SIZES, size
 from fakereasoning.official import (
     TensorShape,
     export_official,
@@ -22,6 +21,7 @@ from fakereasoning.official import (
     official_manifest,
 )
 from fakereasoning.official_names import CLIP, CLIP_COPY, DINO, FUSION
+from fakereasoning.sizes import SIZES, size
 from fdr_bench.errors import UsageError, WeightsError
 from tests.fakereasoning.filled import filled_config, filled_state, fixtures, read
 

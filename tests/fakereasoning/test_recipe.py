@@ -8,11 +8,11 @@ from typing import get_args
 import pytest
 import torch
 
-from fakereasoning.config import SIZES
 from fakereasoning.facl_recipe import FaclRecipe
 from fakereasoning.material import Stage
 from fakereasoning.optimisation import course, parameter_groups, part_of
 from fakereasoning.recipe import FOLDER, Lora, TuneRecipe, read_recipe, shipped
+from fakereasoning.sizes import SIZES
 from fdr_bench.errors import UsageError
 from tests.fakereasoning import small
 

@@ -82,6 +82,6 @@ def test_without_a_codec_each_phrase_is_a_word_by_itself():
     ball = Place(across=0.375, down=0.375, half_width=0.05, half_height=0.05, words=("red", "lit on the left"))
     cone = Place(across=0.875, down=0.375, half_width=0.05, half_height=0.05, words=("lit on the left", "green"))
     here = words_here({"a": Shown([ball, cone], ("sand",))}, ["a"], None, 4)
-    assert len(here.ids) == 4
-    assert here.told.sum(axis=1).tolist() == [2, 2] and (here.told[0] & here.told[1]).sum() == 1
-    assert here.behind.sum() == 1 and not (here.behind[0] & here.told.any(axis=0)).any()
+    assert len(here.ids) == 4 and here.names == ("green", "lit on the left", "red", "sand")
+    assert here.told.tolist() == [[False, True, True, False], [True, True, False, False]]
+    assert here.behind.tolist() == [[False, False, False, True]]

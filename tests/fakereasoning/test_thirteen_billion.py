@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from fakereasoning.config import size
 from fakereasoning.model import FakeReasoning
+from fakereasoning.sizes import size
 from tests.fakereasoning.numbers import Numbers, answers
 from tests.fakereasoning.tiny import noise
 

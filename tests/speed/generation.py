@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 
 from fakereasoning.answering import Answerer, load, rows_at_once
-from fakereasoning.config import size
 from fakereasoning.detector import SHIPPED
 from fakereasoning.model import FakeReasoning
 from fakereasoning.pixels import normalised, squared
 from fakereasoning.released import OFFICIAL_TEMPERATURE, OFFICIAL_TOP_K
+from fakereasoning.sizes import size
 from fakereasoning.tokenizer import LEAST_VOCABULARY, train_tokenizer
 from fdr_bench.cli_options import cores
 from fdr_bench.data import open_dataset
