@@ -1,7 +1,8 @@
 """What stands where in pictures of FDR-Scenes, from their scene graphs, for a tower that has to learn to look.
 
 Before anything is known of forgery these are words, of what no violation touched. In tuning it is all that was drawn,
-violations included: how a solid is lit, and where its own shadow falls, is what tells an inconsistent one.
+violations included: how a solid is lit, and where its own shadow falls, is what tells an inconsistent one; and which
+solid strikes the eye by what, and is told of, were it a photograph.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from typing import Any
 from fakereasoning.places import Place, Shown
 from fakereasoning.scene_questions import middle
 from fakereasoning.scene_views import Drawn, View, of_each_scene
+from fakereasoning.sketches import ASPECTS
 from fdr_bench.data.scenes.language import sun_side
 from fdr_bench.data.scenes.phrases import NOUNS
 from fdr_bench.data.scenes.scene import Scene, Solid
-from fdr_bench.data.scenes.striking import VISIBLE_SHADOW, shadow_reach, striking
+from fdr_bench.data.scenes.striking import VISIBLE_SHADOW, shadow_reach, stated, striking
 from fdr_bench.data.scenes.violations import ALTERED, Violation, alter
 from fdr_bench.types import Dataset
 
@@ -41,9 +43,9 @@ def _shown(drawn: Drawn) -> Shown:
 
 def _drawn(drawn: Drawn) -> Shown:
     scene = altered(drawn.view().scene, drawn.facts)
-    largest = striking(scene)["Semantic Rationality"].solid
     solids = sorted(scene.solids, key=lambda solid: -solid.z)
-    return Shown([_place(scene, solid, looks(scene, solid, solid is largest)) for solid in solids], behind(scene))
+    told = [(*looks(scene, solid), *strikes(scene, solid)) for solid in solids]
+    return Shown([_place(scene, solid, words) for solid, words in zip(solids, told, strict=True)], behind(scene))
 
 
 def altered(scene: Scene, facts: Sequence[Mapping[str, Any]]) -> Scene:
@@ -71,16 +73,27 @@ def places_of(view: View) -> list[Place]:
     ]
 
 
-def looks(scene: Scene, solid: Solid, largest: bool) -> tuple[str, ...]:
+def looks(scene: Scene, solid: Solid) -> tuple[str, ...]:
     """Return how a solid looks: its names, the side on which it is lit, and where, and how far, its shadow falls."""
     lit = "right" if (solid.light or scene.light)[0] > 0 else "left"
-    told = [*solid.colours, solid.material, solid.size, solid.shape, f"lit on the {lit}"]
+    names = (*solid.colours, f"called {solid.colours[0]}", solid.material, solid.size, solid.shape)
+    told = [*names, f"lit on the {lit}"]
     if solid.casts_shadow:
         sun = solid.shadow_light or scene.light
         reach = shadow_reach(replace(scene, light=sun), solid)
         told.append(f"shadow on the {'left' if sun[0] > 0 else 'right'}")
         told += [f"shadow of {step} widths" for step in REACHES if reach >= step]
-    return (*told, "largest") if largest else tuple(told)
+    return tuple(told)
+
+
+def strikes(scene: Scene, solid: Solid) -> list[str]:
+    """Return by what a solid strikes the eye, and of what an annotator of a photograph would name it."""
+    found = striking(scene)
+    by = {"largest": "Semantic Rationality", "patterned": "Natural and Consistent Image Texture"}
+    words = [word for word, name in by.items() if found[name].solid is solid]
+    told = stated(found)
+    shown = {aspect: name for aspect, (name, _) in ASPECTS.items() if name in told}
+    return words + [f"told of {aspect}" for aspect, name in shown.items() if found[name].solid is solid]
 
 
 def _words(scene: Scene, solid: Solid, largest: Solid) -> tuple[str, ...]:

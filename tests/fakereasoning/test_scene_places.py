@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from fakereasoning.places import Place, Shown, words_here
-from fakereasoning.scene_places import altered, looks, scenes_drawn
+from fakereasoning.scene_places import altered, looks, scenes_drawn, strikes
+from fakereasoning.sketches import ASPECTS
 from fdr_bench.data import open_dataset
 from fdr_bench.data.scenes.scene import Scene, random_scene, stream
+from fdr_bench.data.scenes.striking import stated, striking
 from fdr_bench.data.scenes.violations import ALTERED, KINDS, LIGHTING, Violation, violate
 
 
@@ -26,7 +28,7 @@ def fact(kind: str, **given: object) -> dict[str, object]:
 def after(scene: Scene, kind: str) -> set[str]:
     """Return how the first solid looks behind a violation."""
     there = altered(scene, [fact(kind)])
-    return set(looks(there, there.solids[0], largest=False))
+    return set(looks(there, there.solids[0]))
 
 
 def test_the_scene_of_a_fake_is_found_again_by_its_facts():
@@ -44,7 +46,7 @@ def test_the_scene_of_a_fake_is_found_again_by_its_facts():
 @pytest.mark.parametrize("number", range(5))
 def test_light_and_shadow_are_told_as_they_are_drawn(number):
     scene = scene_of(number)
-    plain = set(looks(scene, scene.solids[0], largest=False))
+    plain = set(looks(scene, scene.solids[0]))
     toward, away = ("right", "left") if scene.light[0] > 0 else ("left", "right")
     assert {f"lit on the {toward}", f"shadow on the {away}"} <= plain
     assert after(scene, "shadow-towards-light") == plain - {f"shadow on the {away}"} | {f"shadow on the {toward}"}
@@ -57,15 +59,27 @@ def test_light_and_shadow_are_told_as_they_are_drawn(number):
     assert others.solids[1:] == scene.solids[1:]
 
 
-def test_shadows_reach_in_steps_and_the_largest_is_told():
+def test_shadows_reach_in_steps():
     scene = scene_of(1)
     counts = set()
     for up in (0.2, 0.5, 1.0, 3.0):
         low = replace(scene, light=(1.0, up, 0.0))
-        counts.add(sum(word.startswith("shadow of") for word in looks(low, low.solids[0], largest=True)))
+        counts.add(sum(word.startswith("shadow of") for word in looks(low, low.solids[0])))
     assert len(counts) >= 3
-    assert "largest" in looks(scene, scene.solids[0], largest=True)
-    assert "largest" not in looks(scene, scene.solids[0], largest=False)
+
+
+def test_a_solid_has_what_a_sketch_would_say_of_it():
+    for number in range(20):
+        scene = scene_of(number)
+        found = striking(scene)
+        said = [strikes(scene, solid) for solid in scene.solids]
+        for aspect, (name, _) in ASPECTS.items():
+            told = [solid for solid, words in zip(scene.solids, said, strict=True) if f"told of {aspect}" in words]
+            assert told == ([found[name].solid] if name in stated(found) else [])
+        assert sum("patterned" in words for words in said) == 1
+        for solid in scene.solids:
+            called = [word for word in looks(scene, solid) if word.startswith("called ")]
+            assert called == [f"called {solid.colours[0]}"]
 
 
 def test_every_picture_has_its_solids_as_places(tmp_path, monkeypatch):
