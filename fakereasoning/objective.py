@@ -74,19 +74,22 @@ def heads_of(model: FakeReasoning, recipe: TuneRecipe, wrong: Evidence | None, h
     Where the recipe trains concepts, their readers are the model's own: the model gets them, with nothing told back as
     yet, unless it has some of the same names, which then go on learning.
     """
-    width, config = model.config.width, model.config
-    kinds, words = () if wrong is None else wrong.names, () if here is None else here.names
-    kept = model.concepts
-    if "concepts" not in recipe.trainable or kept is None or (config.kinds, config.words) != (kinds, words):
-        kept = None
+    config, own = model.config, model.concepts
+    kinds, words = config.kinds if wrong is None else wrong.names, config.words if here is None else here.names
+    learnt = "concepts" in recipe.trainable
+    kept = own if learnt and (config.kinds, config.words) == (kinds, words) else None
     heads = Heads(
-        None if wrong is None else EvidenceHead(width, wrong, kept and kept.kinds),
-        None if here is None else PlacesHead(width, here, kept and kept.words),
+        None if wrong is None else EvidenceHead(config.width, wrong, kept and kept.kinds),
+        None if here is None else PlacesHead(config.width, here, kept and kept.words),
     )
-    if "concepts" in recipe.trainable and kept is None:
+    if learnt and kept is None and (kinds or words):
+        evidence, places = heads
         model.config = replace(config, kinds=kinds, words=words)
-        readers = (None if head is None else head.reader for head in heads)
-        model.concepts = Concepts(width, *readers)
+        model.concepts = Concepts(
+            config.width,
+            evidence.reader if evidence is not None else own and own.kinds,
+            places.reader if places is not None else own and own.words,
+        )
     return heads
 
 

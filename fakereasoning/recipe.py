@@ -48,8 +48,8 @@ class TuneRecipe:
     """One stage of training on records: which parts, which losses, how long and how fast."""
 
     trainable: tuple[Part, ...] = ("projectors", "fusion", "language")
-    """Parts that learn; the others are frozen and in evaluation mode. With "concepts" the heads of evidence and places
-    stay in the model (see `fakereasoning.concepts`)."""
+    """Parts that learn; the others are frozen and in evaluation mode. With "concepts" the heads of what
+    `evidence_weight` and `places_weight` teach stay in the model (see `fakereasoning.concepts`)."""
     lora: Lora | None = None
     """Adapters in place of the language model's own weights; needs "language" among `trainable`."""
 
@@ -145,10 +145,6 @@ class TuneRecipe:
         _among("stages", self.stages or (), STAGES)
         if not self.trainable:
             raise UsageError(f"a recipe that trains no part; expected some of {', '.join(PARTS)} in 'trainable'")
-        if "concepts" in self.trainable and not (self.evidence_weight or self.places_weight):
-            raise UsageError(
-                "a recipe with 'concepts' in 'trainable', but none to learn; give evidence_weight or places_weight"
-            )
         if self.lora is not None and "language" not in self.trainable:
             raise UsageError("a recipe with adapters but without 'language' in 'trainable'; add it, or drop 'lora'")
         for name in ("epochs", "steps", "batch", "accumulation", "max_length", "clip", "muon", "cpm_temperature"):
