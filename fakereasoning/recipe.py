@@ -147,6 +147,8 @@ class TuneRecipe:
             raise UsageError(f"a recipe that trains no part; expected some of {', '.join(PARTS)} in 'trainable'")
         if self.lora is not None and "language" not in self.trainable:
             raise UsageError("a recipe with adapters but without 'language' in 'trainable'; add it, or drop 'lora'")
+        if self.lora is not None and "concepts" in self.trainable:
+            raise UsageError("a recipe with adapters, whose folder has no place for concepts; drop one of the two")
         for name in ("epochs", "steps", "batch", "accumulation", "max_length", "clip", "muon", "cpm_temperature"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise UsageError(f"the recipe's {name} is {getattr(self, name)}; it must be above 0")

@@ -16,6 +16,7 @@ from fakereasoning.objective import Objective, heads_of
 from fakereasoning.optimisation import optimizer
 from fakereasoning.pixels import TrainingImages
 from fakereasoning.places import Place, Shown, words_here
+from fakereasoning.recipe import Lora, TuneRecipe
 from fakereasoning.rows import Rows
 from fakereasoning.training import tune
 from fdr_bench.errors import RunError, UsageError, WeightsError
@@ -165,3 +166,8 @@ def test_what_is_not_learnt_any_more_stays(samples, shown):
     assert heads_of(model, RECIPE, None, None) == (None, None) and model.concepts is first
     heads_of(model, RECIPE, None, here._replace(names=("ball", "red", "sea")))
     assert model.concepts.kinds is first.kinds and model.concepts.words is not first.words
+
+
+def test_adapters_whose_folder_would_lose_them_are_refused():
+    with pytest.raises(UsageError, match="no place for concepts"):
+        TuneRecipe(trainable=("concepts", "language"), lora=Lora())
