@@ -22,13 +22,16 @@ from fdr_bench.data.scenes.striking import stated, striking
 from fdr_bench.types import Dataset
 
 ASPECTS = {
-    "quality": ("High Image Quality", "Low Image Quality"),
-    "edges": ("Smooth and Natural Image Edges", "Irregular Image Edges"),
     "texture": ("Natural and Consistent Image Texture", "Anomalous Image Texture"),
     "light": ("Consistent Lighting and Shadows", "Inconsistent Lighting and Shadows"),
+    "edges": ("Smooth and Natural Image Edges", "Irregular Image Edges"),
+    "quality": ("High Image Quality", "Low Image Quality"),
     "sense": ("Semantic Rationality", "Semantic Irrationality"),
 }
-"""What a sketch of FDR-Scenes goes through, in order; each with an attribute of photographs and one of fakes."""
+"""What a sketch of FDR-Scenes goes through, each with an attribute of photographs and one of fakes.
+
+The order is that in which the reasoning of a fake tells them, so that it can follow its sketch word after word.
+"""
 NOTHING = "nothing"
 """What is said of an aspect that the reasoning leaves out."""
 
