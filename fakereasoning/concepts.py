@@ -55,16 +55,17 @@ class WordsReader(nn.Module):
 class Concepts(nn.Module):
     """Readers of kinds and words, and what their probabilities add to the tokens.
 
-        tokens + GAIN · back · (σ(kinds here), σ(kinds of the image), σ(words here))
+        tokens + GAIN · (where + back · (σ(kinds here), σ(kinds of the image), σ(words here)))
 
-    `back` begins at 0. What is read is told without a gradient: the language model's losses do not change what a
-    reader means.
+    `where` is a patch's own, so that what is told of a place comes with the place. It and `back` begin at 0. What is
+    read is told without a gradient: the language model's losses do not change what a reader means.
     """
 
     def __init__(self, width: int, kinds: KindsReader | None, words: WordsReader | None) -> None:
-        """`width` of the tokens; the readers become this module's own."""
+        """`width` of the tokens; the readers, of which one at least is needed, become this module's own."""
         super().__init__()
         self.kinds, self.words = kinds, words
+        self.where = nn.Parameter(torch.zeros(next(one.patches for one in (kinds, words) if one is not None), width))
         told = (0 if kinds is None else 2 * len(kinds.known)) + (0 if words is None else len(words.known))
         self.back = nn.Linear(told, width, bias=False)
         nn.init.zeros_(self.back.weight)
@@ -79,9 +80,8 @@ class Concepts(nn.Module):
             if self.words is not None:
                 parts.append(self.words(tokens))
             read = torch.cat(parts, dim=2).sigmoid().to(tokens.dtype)
-            read = read.repeat_interleave(tokens.shape[1] // read.shape[1], dim=1)
-        told: Tensor = self.back(read)
-        return tokens + GAIN * told
+        told: Tensor = self.where + self.back(read)
+        return tokens + GAIN * told.repeat_interleave(tokens.shape[1] // told.shape[1], dim=1)
 
 
 def _by_patch(said: Tensor, patches: int) -> Tensor:

@@ -61,7 +61,8 @@ def test_what_is_read_joins_the_tokens_by_probabilities():
             patch = patches[token // 2]
             here = [(patch @ kinds.what[k] + kinds.known[k]).sigmoid() for k in range(2)]
             named = [(patch @ words.what[w] + words.known[w]).sigmoid() for w in range(3)]
-            expected = tokens[image, token] + GAIN * concepts.back.weight @ torch.stack([*here, *whole, *named])
+            read = concepts.back.weight @ torch.stack([*here, *whole, *named])
+            expected = tokens[image, token] + GAIN * (concepts.where[token // 2] + read)
             assert torch.allclose(told[image, token], expected, atol=1e-4)
 
 
@@ -80,7 +81,7 @@ def test_the_text_does_not_teach_a_reader_and_the_heads_do(samples, shown):
         objective(batch).total.backward()
         gradients = [reader.what.grad for reader in (model.concepts.kinds, model.concepts.words)]
         assert all((gradient is not None and bool(gradient.any())) == taught for gradient in gradients)
-        assert model.concepts.back.weight.grad.any()
+        assert model.concepts.back.weight.grad.any() and model.concepts.where.grad.any()
 
 
 def test_the_heads_learn_from_the_tokens_before_anything_is_told_back(samples, shown):
