@@ -1,8 +1,9 @@
 """What stands where in pictures of FDR-Scenes, from their scene graphs, for a tower that has to learn to look.
 
 Before anything is known of forgery these are words, of what no violation touched. In tuning it is all that was drawn,
-violations included: how a solid is lit, and where its own shadow falls, is what tells an inconsistent one; and which
-solid strikes the eye by what, and is told of, were it a photograph.
+violations included: how a solid is lit, and where its own shadow falls, is what tells an inconsistent one; which
+solid strikes the eye by what, and is told of, were it a photograph; and what is wrong with it. That shows elsewhere at
+times, as a shadow does, but it is this solid that the text has to name.
 """
 
 from __future__ import annotations
@@ -43,9 +44,11 @@ def _shown(drawn: Drawn) -> Shown:
 
 def _drawn(drawn: Drawn) -> Shown:
     scene = altered(drawn.view().scene, drawn.facts)
-    solids = sorted(scene.solids, key=lambda solid: -solid.z)
-    told = [(*looks(scene, solid), *strikes(scene, solid)) for solid in solids]
-    return Shown([_place(scene, solid, words) for solid, words in zip(solids, told, strict=True)], behind(scene))
+    places = [
+        _place(scene, solid, (*looks(scene, solid), *strikes(scene, solid), *wrong_with(number, drawn.facts)))
+        for number, solid in sorted(enumerate(scene.solids), key=lambda one: -one[1].z)
+    ]
+    return Shown(places, behind(scene))
 
 
 def altered(scene: Scene, facts: Sequence[Mapping[str, Any]]) -> Scene:
@@ -94,6 +97,11 @@ def strikes(scene: Scene, solid: Solid) -> list[str]:
     told = stated(found)
     shown = {aspect: name for aspect, (name, _) in ASPECTS.items() if name in told}
     return words + [f"told of {aspect}" for aspect, name in shown.items() if found[name].solid is solid]
+
+
+def wrong_with(number: int, facts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the kinds of forgery of the solid with this number, also of one that another has sunk into."""
+    return [str(fact["kind"]) for fact in facts if number in (fact["solid"], fact["other"])]
 
 
 def _words(scene: Scene, solid: Solid, largest: Solid) -> tuple[str, ...]:

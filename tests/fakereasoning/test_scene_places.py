@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from fakereasoning.places import Place, Shown, words_here
-from fakereasoning.scene_places import altered, looks, scenes_drawn, strikes
+from fakereasoning.scene_places import altered, looks, scenes_drawn, strikes, wrong_with
+from fakereasoning.scene_views import of_each_scene
 from fakereasoning.sketches import ASPECTS
 from fdr_bench.data import open_dataset
 from fdr_bench.data.scenes.scene import Scene, random_scene, stream
@@ -90,6 +91,27 @@ def test_every_picture_has_its_solids_as_places(tmp_path, monkeypatch):
     for one in shown.values():
         assert one.things and sum("largest" in thing.words for thing in one.things) == 1
         assert all(thing.words for thing in one.things) and one.behind
+
+
+def test_what_is_wrong_is_said_of_the_solid_that_it_is_wrong_with():
+    facts = [fact("sinks") | {"solid": 1, "other": 0}, fact("wobbles") | {"solid": 1, "other": None}]
+    facts.append(fact("smeared") | {"solid": None, "other": None})
+    assert [wrong_with(number, facts) for number in range(3)] == [["sinks"], ["sinks", "wobbles"], []]
+
+
+def test_the_faults_of_a_set_stand_at_its_solids(tmp_path, monkeypatch):
+    monkeypatch.setenv("FDR_BENCH_CACHE", str(tmp_path))
+    dataset = open_dataset("scenes:train?size=32&n=24")
+    shown = scenes_drawn(dataset)
+    kinds = {kind for kinds in KINDS.values() for kind in kinds}
+    met = 0
+    for sample, facts in of_each_scene(dataset, lambda drawn: drawn.facts):
+        said = [word for thing in shown[sample.image.location].things for word in thing.words if word in kinds]
+        solids = [(fact["kind"], fact[role]) for fact in facts for role in ("solid", "other")]
+        expected = [kind for kind, number in solids if number is not None]
+        assert sorted(said) == sorted(expected)
+        met += len(said)
+    assert met > 6
 
 
 def test_without_a_codec_each_phrase_is_a_word_by_itself():
