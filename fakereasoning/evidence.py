@@ -32,7 +32,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from fakereasoning.concepts import KindsReader
 from fakereasoning.model import FakeReasoning
-from fakereasoning.places import NOTHING, UNKNOWN, SaidHere, places_loss, shares_here
+from fakereasoning.places import NOTHING, UNKNOWN, SaidHere, as_taken, places_loss, shares_here
 from fdr_bench.errors import DataError, UsageError
 from fdr_bench.processes import in_processes
 from fdr_bench.types import ImageFile, Sample
@@ -197,12 +197,17 @@ class EvidenceHead(nn.Module):
         logits: tuple[Tensor, Tensor] = self.reader(tokens)
         return logits
 
-    def loss(self, tokens: Tensor, images: NDArray[np.intp]) -> Tensor:
+    def loss(self, tokens: Tensor, images: NDArray[np.intp], mirrored: Tensor | None = None) -> Tensor:
         """Return the cross-entropy of places and of images (B,) with tokens (B, n, width), the mean over terms.
 
-        An image of which nothing is known adds nothing.
+        An image of which nothing is known adds nothing. `mirrored` (B,) says which were seen the other way round; a
+        kind of forgery is the same there.
         """
         here, anywhere = self(tokens)
+        if mirrored is not None:
+            names = self.shown.names
+            here, whole = (as_taken(said, names, mirrored) for said in (here, anywhere[:, None]))
+            anywhere = whole.squeeze(1)
         places = torch.stack(places_loss(here, self.shown.here, images)).sum()
         known = torch.from_numpy(self.shown.known(images)).to(anywhere.device)
         told = torch.from_numpy(self.shown.of_images(images)).to(anywhere)

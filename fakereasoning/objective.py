@@ -47,6 +47,8 @@ class Glances(NamedTuple):
     """(G, 3, side, side)"""
     images: Tensor
     """(G,), their numbers."""
+    mirrored: Tensor
+    """(G,) bool, which of them have been mirrored."""
 
 
 class Losses(NamedTuple):
@@ -148,19 +150,22 @@ class Objective(nn.Module):
         hidden = self.model.language.model(inputs_embeds=expanded.embeds, use_cache=False, **order).last_hidden_state
         language = self._language_loss(hidden, labels)
         cpm = self._verdict_loss(hidden, labels, batch.fake)
-        seen, images = fused, batch.images
+        seen, images, mirrored = fused, batch.images, torch.zeros(len(fused), dtype=torch.bool)
         if batch.glances is not None and images is not None:
             glanced = self.model.fused_tokens(self.model.visual_features(batch.glances.pixels))
             seen, images = torch.cat((fused, glanced)), torch.cat((images, batch.glances.images))
-        shown, stands = (self._told(head, seen, images) for head in (self.evidence, self.places))
+            mirrored = torch.cat((mirrored, batch.glances.mirrored))
+        shown, stands = (self._told(head, seen, images, mirrored) for head in (self.evidence, self.places))
         recipe = self.recipe
         total = language + recipe.cpm_weight * cpm + recipe.evidence_weight * shown + recipe.places_weight * stands
         return Losses(total, language.detach(), cpm.detach(), shown.detach(), stands.detach())
 
-    def _told(self, head: EvidenceHead | PlacesHead | None, image_tokens: Tensor, images: Tensor | None) -> Tensor:
+    def _told(
+        self, head: EvidenceHead | PlacesHead | None, image_tokens: Tensor, images: Tensor | None, mirrored: Tensor
+    ) -> Tensor:
         if head is None or images is None or not self.training:
             return image_tokens.new_zeros(())
-        return head.loss(image_tokens, images.cpu().numpy())
+        return head.loss(image_tokens, images.cpu().numpy(), mirrored)
 
     def _language_loss(self, hidden: Tensor, labels: Tensor) -> Tensor:
         """Return the mean cross-entropy over the learnt tokens; 0 with a gradient of 0 where there is none."""

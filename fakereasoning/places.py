@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,6 +19,7 @@ from fakereasoning.tokenizer import Codec
 from fdr_bench.errors import DataError
 
 NOTHING, UNKNOWN = -1, -2
+SIDES = re.compile(r"\b(left|right)\b")
 MARGIN = 1.8
 """Within so many times its size a thing makes a patch neither its own nor an empty one."""
 
@@ -146,6 +149,26 @@ def places_loss(logits: Tensor, here: SaidHere, index: NDArray[np.intp]) -> tupl
     return things, nothing
 
 
+def as_taken(logits: Tensor, names: Sequence[str], mirrored: Tensor) -> Tensor:
+    """Return the logits (B, N, V) of words for square images as if those that are `mirrored` (B,) were not.
+
+    Their places are turned from side to side, and what is said of the left and of the right change places. Raises
+    `DataError` where an image is mirrored and a word has no other for its other side.
+    """
+    if not mirrored.any():
+        return logits
+    place = {name: number for number, name in enumerate(names)}
+    others = [SIDES.sub(lambda side: "right" if side[0] == "left" else "left", name) for name in names]
+    if alone := [name for name, other in zip(names, others, strict=True) if other not in place]:
+        raise DataError(
+            f"of no image of the training data it is known that '{others[place[alone[0]]]}' is so, of some that "
+            f"'{alone[0]}' is, so that none can be mirrored; take more data, or set mirror to false"
+        )
+    grid = math.isqrt(logits.shape[1])
+    turned = logits.unflatten(1, (grid, grid)).flip(2).flatten(1, 2)[..., [place[other] for other in others]]
+    return torch.where(mirrored.to(logits.device)[:, None, None], turned, logits)
+
+
 class PlacesHead(nn.Module):
     """What stands where in an image, learnt by a reader of its tokens; dropped when the stage is over.
 
@@ -172,9 +195,14 @@ class PlacesHead(nn.Module):
         logits: Tensor = self.reader(tokens)
         return logits
 
-    def loss(self, tokens: Tensor, images: NDArray[np.intp]) -> Tensor:
-        """Return the cross-entropy of things' places plus that of the others, the mean over words."""
-        return torch.stack(places_loss(self(tokens), self.here, images)).sum() / len(self.here.ids)
+    def loss(self, tokens: Tensor, images: NDArray[np.intp], mirrored: Tensor | None = None) -> Tensor:
+        """Return the cross-entropy of things' places plus that of the others, the mean over words.
+
+        `mirrored` (B,) says which of the images were seen the other way round, as in `as_taken`.
+        """
+        said = self(tokens)
+        said = said if mirrored is None else as_taken(said, self.here.names, mirrored)
+        return torch.stack(places_loss(said, self.here, images)).sum() / len(self.here.ids)
 
 
 def mean_precision(logits: NDArray[np.floating], told: NDArray[np.bool_]) -> float:

@@ -74,6 +74,8 @@ class TuneRecipe:
     """Weight of what stands where, by a head likewise, a word's mean (0 in validation), of FDR-Scenes alone."""
     glances: int = 0
     """Images a forward pass besides, of which evidence and places alone are learnt: a look is cheaper than a text."""
+    mirror: bool = False
+    """Half of the glances are mirrored, and left is told as right: what is seen is not to hang on where it stood."""
     rehearsal: float = 0.0
     """Share of the images of which the base stage's questions go on being asked, of FDR-Scenes alone.
 
@@ -162,6 +164,8 @@ class TuneRecipe:
                 "a recipe with 'glances' from which nothing is learnt: train a tower, and give evidence_weight or "
                 "places_weight; or set glances to 0"
             )
+        if self.mirror and not self.glances:
+            raise UsageError("a recipe with 'mirror' but without glances, which are what is mirrored; give some")
         if self.pack and self.cpm_weight and self.cpm_semantics == "official":
             raise UsageError("a recipe with 'pack' and the official verdict's loss; set pack to false")
         for name in ("direct", "contrary", "brief", "rehearsal"):

@@ -33,7 +33,7 @@ class Rows:
     ) -> None:
         """Raises `DataError` where there is nothing to learn, or an answer lacks a stage that the recipe names."""
         self.pad, self.image_tokens = codec.pad, config.image_tokens
-        self.packed, self.shift, self.glances = recipe.pack, recipe.shift, recipe.glances
+        self.packed, self.shift, self.glances, self.mirror = recipe.pack, recipe.shift, recipe.glances, recipe.mirror
         self.files: list[ImageFile] = []
         about: list[list[_Told]] = []
         number: dict[str, int] = {}
@@ -94,7 +94,8 @@ class Rows:
     ) -> Batch:
         """Return the rows at `index` (B,), padded at the right, on the device and with the type of `like`.
 
-        With `random` images are moved as the recipe says, and so many glanced at besides: out of those of `learnt`.
+        With `random` images are moved as the recipe says, and so many glanced at besides: out of those of `learnt`, a
+        half of them mirrored where it says so.
         """
         rows = [self.rows[i] for i in index]
         padded = collate([Encoded(row.input_ids, row.labels) for row in rows], pad=self.pad)
@@ -104,7 +105,10 @@ class Rows:
             pixels = self._pixels(images, shown, like, random)
             if self.glances and random is not None and learnt is not None:
                 others = self.images[random.choice(learnt, self.glances)]
-                glances = Glances(self._pixels(images, others, like, random), torch.from_numpy(others))
+                glanced = self._pixels(images, others, like, random)
+                turned = torch.from_numpy(random.random(len(others)) < (0.5 if self.mirror else 0))
+                glanced[turned] = glanced[turned].flip(3)
+                glances = Glances(glanced, torch.from_numpy(others), turned)
         return Batch(
             input_ids=padded.input_ids.to(device),
             attention_mask=padded.attention_mask.to(device),

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from fakereasoning.evidence import EvidenceHead, shown_by
 from fakereasoning.objective import Heads, Objective
 from fakereasoning.pixels import TrainingImages
-from fakereasoning.places import Place, PlacesHead, Shown, words_here
+from fakereasoning.places import Place, PlacesHead, Shown, as_taken, words_here
 from fakereasoning.recipe import TuneRecipe
 from fakereasoning.records import Record
 from fakereasoning.rows import Rows
@@ -159,3 +159,58 @@ def test_the_places_head_begins_with_the_words_shares_and_means_over_them():
         assert share == pytest.approx(min(both / 2, 0.999), abs=1e-3)
     alone = head.loss(tokens[2:], np.array([2]))
     assert alone.item() == 0
+
+
+def test_of_a_mirrored_image_left_is_told_as_right_and_at_the_other_side():
+    # By hand: two images that are each other's mirror images, and what is true of them.
+    words, other = ("lit on the left", "red"), ("lit on the right", "red")
+    shown = {
+        "a": Shown([Place(0.25, 0.25, 0.2, 0.2, words)], ("left",)),
+        "b": Shown([Place(0.75, 0.25, 0.2, 0.2, other)], ("right",)),
+    }
+    head = PlacesHead(16, words_here(shown, ["a", "b"], None, 2))
+    torch.nn.init.normal_(head.reader.what)
+    tokens, first, second = torch.randn(2, 4, 16), np.array([0, 0]), np.array([1, 1])
+    seen = head.loss(tokens, second)
+    assert head.loss(tokens, first, torch.tensor([True, True])).item() == pytest.approx(seen.item(), rel=1e-6)
+    assert head.loss(tokens, first).item() != pytest.approx(seen.item(), rel=1e-3)
+    # Each by itself: one taken as it is, one the other way round.
+    both = head.loss(tokens, np.array([1, 0]), torch.tensor([False, True]))
+    assert both.item() == pytest.approx(seen.item(), rel=1e-6)
+    said = head(tokens)
+    assert as_taken(said, head.here.names, torch.tensor([False, False])) is said
+    turned = as_taken(said, head.here.names, torch.tensor([True, True]))
+    assert torch.equal(as_taken(turned, head.here.names, torch.tensor([True, True])), said)
+    with pytest.raises(DataError, match="'right' is so, of some that 'left' is"):
+        as_taken(said[..., :1], ["left"], torch.tensor([True, False]))
+
+
+def test_half_of_the_glances_are_mirrored_where_the_recipe_says_so(samples):
+    records = records_of(samples)
+    model = fresh(replace(CONFIG, dropout=0.0)).eval()
+    images, like, index = TrainingImages(Rows(records, CODEC, model.config, TUNING).files, 16), torch.empty(0), [0, 1]
+
+    def glanced(mirror):
+        rows = Rows(records, CODEC, model.config, replace(TUNING, glances=40, mirror=mirror))
+        random = np.random.default_rng(3)
+        return rows, rows.batch(np.array(index), images, None, like=like, random=random, learnt=np.arange(len(records)))
+
+    (rows, batch), (_, plain) = glanced(True), glanced(False)
+    turned = batch.glances.mirrored
+    assert 8 < int(turned.sum()) < 32 and not plain.glances.mirrored.any()
+    assert torch.equal(batch.glances.pixels[~turned], plain.glances.pixels[~turned])
+    assert torch.equal(batch.glances.pixels[turned], plain.glances.pixels[turned].flip(3))
+    assert torch.equal(batch.pixels, plain.pixels)
+    # The heads are told which they are.
+    shown = {file.location: Shown([Place(0.25, 0.5, 0.2, 0.2, ("x",))], ("y",)) for file in rows.files}
+    head = PlacesHead(16, words_here(shown, [file.location for file in rows.files], None, 2))
+    torch.nn.init.normal_(head.reader.what)
+    losses = Objective(model, replace(TUNING, places_weight=1.0), CODEC.cpm, Heads(None, head)).train()(batch)
+    with torch.no_grad():
+        tokens = model.image_tokens(model.visual_features(torch.cat((batch.pixels, batch.glances.pixels))))
+        every = np.append(rows.images[index], batch.glances.images.numpy())
+        expected = head.loss(tokens, every, torch.cat((torch.tensor([False, False]), turned)))
+        assert losses.places.item() == pytest.approx(expected.item(), rel=1e-5)
+        assert head.loss(tokens, every).item() != pytest.approx(expected.item(), rel=1e-3)
+    with pytest.raises(UsageError, match="'mirror' but without glances"):
+        replace(TUNING, mirror=True)
