@@ -106,16 +106,18 @@ def load(
     device: str = "cpu",
     precision: Precision | None = None,
     bias: bool = True,
+    both_ways: bool = True,
     matched_prompt: bool = False,
     sampling_temperature: float = 0.0,
 ) -> Answerer:
     """Return the model of a folder (or of a file in it) that was trained or converted here, or of the released layout.
 
     Without a `precision` small models run in float32, large ones in float16 on a GPU. `bias` False leaves DINO's
-    attention map out of the fusion. `matched_prompt` asks in the words of the official training, where the released
-    inference has others. Towers that a released folder lacks are looked for where its config.json says, then among the
-    downloads, and downloaded. Raises `WeightsError` where files are missing or do not fit, `UsageError` where the model
-    has no bias, or only one wording.
+    attention map out of the fusion, `both_ways` False the mirror images, off which concepts are read too.
+    `matched_prompt` asks in the words of the official training, where the released inference has others. Towers that a
+    released folder lacks are looked for where its config.json says, then among the downloads, and downloaded. Raises
+    `WeightsError` where files are missing or do not fit, `UsageError` where the model has no bias, nothing that is read
+    off mirror images, or only one wording.
     """
     folder = path.parent if path.is_file() else path
     if is_lora_folder(folder):
@@ -138,6 +140,8 @@ def load(
         raise UsageError(f"{folder} has one prompt, in training and afterwards; leave out the matched one")
     if not bias:
         model.drop_bias()
+    if not both_ways:
+        model.drop_mirror()
     fold(model)
     temperature = read_temperature(folder)
     return Answerer(model, codec, calibration_temperature=temperature, sampling_temperature=sampling_temperature)

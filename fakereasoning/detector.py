@@ -41,6 +41,7 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     "greedy": {},
     "sampled": {"sampling_temperature": OFFICIAL_TEMPERATURE},
     "no-bias": {"bias": False},
+    "one-way": {"both_ways": False},
     "matched-prompt": {"matched_prompt": True},
     "fp32": {"precision": "fp32"},
     "bf16": {"precision": "bf16"},
@@ -94,7 +95,8 @@ class FakeReasoning:
                 note=(
                     "LLaVA-1.5-13B with CLIP and DINOv2 towers. Views: greedy decoding; sampled at T = "
                     f"{OFFICIAL_TEMPERATURE}, as the released code does; no-bias, without DINO's attention map in the "
-                    "fusion; matched-prompt, in the training's words; a precision in place of the device's usual one. "
+                    "fusion; one-way, for weights with concepts, which are else read off mirror images too; "
+                    "matched-prompt, in the training's words; a precision in place of the device's usual one. "
                     f"Towers that the folder lacks come from {CLIP_TOWER.hub} and {DINO_TOWER.hub}, no revision pinned"
                 ),
             ),

@@ -30,9 +30,9 @@ from scipy.ndimage import binary_dilation
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from fakereasoning.concepts import KindsReader
+from fakereasoning.concepts import KindsReader, as_taken
 from fakereasoning.model import FakeReasoning
-from fakereasoning.places import NOTHING, UNKNOWN, SaidHere, as_taken, places_loss, shares_here
+from fakereasoning.places import NOTHING, UNKNOWN, SaidHere, places_loss, shares_here
 from fdr_bench.errors import DataError, UsageError
 from fdr_bench.processes import in_processes
 from fdr_bench.types import ImageFile, Sample

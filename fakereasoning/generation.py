@@ -183,7 +183,7 @@ class _Images:
             return self.model.image_tokens(rows.to(self.model.device))
         assert self.pixels is not None
         shown = self.pixels[chosen.to(self.pixels.device)].to(self.model.device, self.model.dtype)
-        return self.model.image_tokens(self.model.visual_features(shown))
+        return self.model.tokens_of(shown)
 
     def keys(self, given: Sequence[str] | None) -> list[str]:
         """Return what tells each image's draws from another's."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from fakereasoning.concepts import Concepts, KindsReader, WordsReader
+from fakereasoning.concepts import Concepts, KindsReader, Read, WordsReader, as_taken, other_sides
 from fakereasoning.config import FakeReasoningConfig
 from fakereasoning.fusion import FAFF, interleave
 from fakereasoning.prompts import IGNORE
@@ -65,6 +65,7 @@ class FakeReasoning(Stored):
             self.fusion = FAFF(config.width, config.fusion_heads, config.fusion_hidden, bias_hidden, config.dropout)
         self.concepts = _concepts(config)
         self.language = LlamaForCausalLM(LlamaConfig(**config.language))
+        self._one_way = False
         self._frozen: frozenset[str] = frozenset()
         self.set_trainable(get_args(Part))
 
@@ -95,12 +96,34 @@ class FakeReasoning(Stored):
         with torch.set_grad_enabled(tracked and "dino" not in self._frozen):
             return VisualFeatures(clip, *self.dino.features(pixels))
 
-    def image_tokens(self, features: VisualFeatures) -> Tensor:
+    def image_tokens(self, features: VisualFeatures, mirrored: VisualFeatures | None = None) -> Tensor:
         """Return what stands for each image, (B, `config.image_tokens`, width): fused tokens, with what they tell.
 
-        Raises as `fused_tokens` does.
+        With the features of their mirror images concepts tell the mean of what both show. Raises as `fused_tokens`
+        does.
         """
-        return self.with_concepts(self.fused_tokens(features))
+        tokens = self.fused_tokens(features)
+        if self.concepts is None or mirrored is None:
+            return self.with_concepts(tokens)
+        names = (self.config.kinds, self.config.kinds, self.config.words)
+        as_is, other = (self.concepts.read(each) for each in (tokens, self.fused_tokens(mirrored)))
+        every = torch.ones(len(tokens), dtype=torch.bool)
+        both = (
+            (one + as_taken(turned, told, every)) / 2 for one, turned, told in zip(as_is, other, names, strict=True)
+        )
+        return self.concepts.tell(tokens, Read(*both))
+
+    def tokens_of(self, pixels: Tensor) -> Tensor:
+        """Return what stands for each image of pixels (B, 3, side, side): `image_tokens`.
+
+        Concepts are read off their mirror images too (see `drop_mirror`).
+        """
+        mirrored = self.visual_features(pixels.flip(3)) if self._both_ways() else None
+        return self.image_tokens(self.visual_features(pixels), mirrored)
+
+    def _both_ways(self) -> bool:
+        names = (self.config.kinds, self.config.words)
+        return self.concepts is not None and not self._one_way and None not in map(other_sides, names)
 
     def with_concepts(self, tokens: Tensor) -> Tensor:
         """Return fused tokens (B, n, width) with what the model's concepts read off them; as they are without any."""
@@ -137,6 +160,15 @@ class FakeReasoning(Stored):
         self.config = replace(self.config, fusion="cross-attention")
         self.fusion.bias = None
         self.dino.with_attention = False
+
+    def drop_mirror(self) -> None:
+        """Read concepts off images alone from now on, and not off their mirror images too.
+
+        Raises `UsageError` where the model reads none off these: it has no concepts, or of left and right one alone.
+        """
+        if not self._both_ways():
+            raise UsageError("the model reads no concepts off mirror images, so that there is nothing to leave out")
+        self._one_way = True
 
     def embed(
         self,
@@ -190,9 +222,8 @@ class FakeReasoning(Stored):
         """
         if (pixels is None) == (features is None):
             raise UsageError("give the images either as pixels or as features")
-        if features is None:
-            features = self.visual_features(cast(Tensor, pixels))
-        expanded = self.embed(input_ids, self.image_tokens(features), attention_mask=attention_mask, labels=labels)
+        tokens = self.tokens_of(cast(Tensor, pixels)) if features is None else self.image_tokens(features)
+        expanded = self.embed(input_ids, tokens, attention_mask=attention_mask, labels=labels)
         mask = expanded.attention_mask
         logits = self.language(
             # Without a mask the attention may use its causal kernel, with which rows of one length are faster.

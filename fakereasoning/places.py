@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -14,12 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from fakereasoning.concepts import WordsReader
+from fakereasoning.concepts import WordsReader, as_taken
 from fakereasoning.tokenizer import Codec
 from fdr_bench.errors import DataError
 
 NOTHING, UNKNOWN = -1, -2
-SIDES = re.compile(r"\b(left|right)\b")
 MARGIN = 1.8
 """Within so many times its size a thing makes a patch neither its own nor an empty one."""
 
@@ -147,26 +144,6 @@ def places_loss(logits: Tensor, here: SaidHere, index: NDArray[np.intp]) -> tupl
     behind = torch.from_numpy(here.behind[index]).to(logits)[:, None].expand_as(logits)[off.to(logits.device)]
     nothing = binary_cross_entropy_with_logits(empty, behind, reduction="sum") / max(1, len(empty))
     return things, nothing
-
-
-def as_taken(logits: Tensor, names: Sequence[str], mirrored: Tensor) -> Tensor:
-    """Return the logits (B, N, V) of words for square images as if those that are `mirrored` (B,) were not.
-
-    Their places are turned from side to side, and what is said of the left and of the right change places. Raises
-    `DataError` where an image is mirrored and a word has no other for its other side.
-    """
-    if not mirrored.any():
-        return logits
-    place = {name: number for number, name in enumerate(names)}
-    others = [SIDES.sub(lambda side: "right" if side[0] == "left" else "left", name) for name in names]
-    if alone := [name for name, other in zip(names, others, strict=True) if other not in place]:
-        raise DataError(
-            f"of no image of the training data it is known that '{others[place[alone[0]]]}' is so, of some that "
-            f"'{alone[0]}' is, so that none can be mirrored; take more data, or set mirror to false"
-        )
-    grid = math.isqrt(logits.shape[1])
-    turned = logits.unflatten(1, (grid, grid)).flip(2).flatten(1, 2)[..., [place[other] for other in others]]
-    return torch.where(mirrored.to(logits.device)[:, None, None], turned, logits)
 
 
 class PlacesHead(nn.Module):

@@ -8,14 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from fakereasoning.concepts import GAIN, Concepts, KindsReader, WordsReader
+from fakereasoning.concepts import GAIN, Concepts, KindsReader, WordsReader, other_sides
 from fakereasoning.config import FakeReasoningConfig
 from fakereasoning.evidence import shown_by
+from fakereasoning.generation import _Images
 from fakereasoning.model import FakeReasoning
 from fakereasoning.objective import Objective, heads_of
 from fakereasoning.optimisation import optimizer
 from fakereasoning.pixels import TrainingImages
 from fakereasoning.places import Place, Shown, words_here
+from fakereasoning.prompts import IMAGE_TOKEN
 from fakereasoning.recipe import Lora, TuneRecipe
 from fakereasoning.rows import Rows
 from fakereasoning.training import tune
@@ -64,6 +66,55 @@ def test_what_is_read_joins_the_tokens_by_probabilities():
             read = concepts.back.weight @ torch.stack([*here, *whole, *named])
             expected = tokens[image, token] + GAIN * (concepts.where[token // 2] + read)
             assert torch.allclose(told[image, token], expected, atol=1e-4)
+
+
+def seeing(words) -> FakeReasoning:
+    """Return a model that reads two kinds and these words, and tells them loudly."""
+    model = FakeReasoning(replace(CONFIG, kinds=("melts", "floats"), words=words, dropout=0.0)).eval()
+    random = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.concepts.parameters():
+            parameter.normal_(generator=random)
+    return model
+
+
+@torch.no_grad()
+def test_concepts_are_read_off_the_mirror_image_too():
+    model, pixels = seeing(("lit on the left", "red", "lit on the right")), torch.randn(2, 3, 16, 16)
+    assert other_sides(model.config.words) == [2, 1, 0] and other_sides(("left",)) is None
+    (here, image, words), (here_too, image_too, words_too) = (
+        model.concepts.read(model.fused_tokens(model.visual_features(each))) for each in (pixels, pixels.flip(3))
+    )
+    tokens, grid = model.fused_tokens(model.visual_features(pixels)), model.config.grid
+    expected = tokens + GAIN * model.concepts.where
+    for patch in range(grid**2):
+        row, column = divmod(patch, grid)
+        other = row * grid + grid - 1 - column
+        kinds = (here[:, patch] + here_too[:, other]) / 2
+        named = (words[:, patch] + words_too[:, other][:, [2, 1, 0]]) / 2
+        told = torch.cat((kinds, (image[:, 0] + image_too[:, 0]) / 2, named), dim=1)
+        expected[:, patch] += GAIN * told @ model.concepts.back.weight.T
+    both = model.tokens_of(pixels)
+    assert torch.allclose(both, expected, atol=1e-4)
+    # So it is when a text is read, and when one is written; not where that is not wanted.
+    ids = torch.tensor([[IMAGE_TOKEN, 1, 2]] * 2)
+    read = model.language(inputs_embeds=model.embed(ids, both).embeds).logits
+    assert torch.allclose(model(ids, pixels=pixels).logits, read, atol=1e-5)
+    assert torch.equal(_Images(model, pixels, None).tokens([0, 1]), both)
+    alone = model.image_tokens(model.visual_features(pixels))
+    assert not torch.allclose(alone, both, atol=1e-2)
+    model.drop_mirror()
+    assert torch.equal(model.tokens_of(pixels), alone)
+    with pytest.raises(UsageError, match="no concepts off mirror images"):
+        model.drop_mirror()
+
+
+@torch.no_grad()
+def test_where_a_word_has_no_other_side_concepts_are_read_one_way():
+    model, pixels = seeing(("lit on the left", "red")), torch.randn(2, 3, 16, 16)
+    assert torch.equal(model.tokens_of(pixels), model.image_tokens(model.visual_features(pixels)))
+    with pytest.raises(UsageError, match="no concepts off mirror images"):
+        model.drop_mirror()
 
 
 def test_the_text_does_not_teach_a_reader_and_the_heads_do(samples, shown):

@@ -7,10 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from fakereasoning.concepts import as_taken
 from fakereasoning.evidence import EvidenceHead, shown_by
 from fakereasoning.objective import Heads, Objective
 from fakereasoning.pixels import TrainingImages
-from fakereasoning.places import Place, PlacesHead, Shown, as_taken, words_here
+from fakereasoning.places import Place, PlacesHead, Shown, words_here
 from fakereasoning.recipe import TuneRecipe
 from fakereasoning.records import Record
 from fakereasoning.rows import Rows
@@ -181,7 +182,7 @@ def test_of_a_mirrored_image_left_is_told_as_right_and_at_the_other_side():
     assert as_taken(said, head.here.names, torch.tensor([False, False])) is said
     turned = as_taken(said, head.here.names, torch.tensor([True, True]))
     assert torch.equal(as_taken(turned, head.here.names, torch.tensor([True, True])), said)
-    with pytest.raises(DataError, match="'right' is so, of some that 'left' is"):
+    with pytest.raises(DataError, match="the data know but one in some of these words: left"):
         as_taken(said[..., :1], ["left"], torch.tensor([True, False]))
 
 

@@ -97,6 +97,11 @@ def test_only_a_fusion_with_a_bias_can_go_without() -> None:
         Model(replace(small.config(320), fusion="interleave")).drop_bias()
 
 
+def test_only_weights_with_concepts_can_go_one_way(released: Path) -> None:
+    with pytest.raises(UsageError, match="reads no concepts off mirror images"):
+        detector(released, "one-way")
+
+
 def test_every_way_of_answering_is_a_view_of_the_released_weights() -> None:
     views = FakeReasoning.card.presets["official"].views
     assert list(views) == list(WAYS) and next(iter(views)) == "greedy"

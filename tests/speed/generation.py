@@ -130,7 +130,7 @@ def _official(answerer: Answerer, images: list[Image.Image]) -> list[int]:
         pixels = normalised(squared(image, model.config.image_size)[None]).to(model.device, model.dtype)
         ids = torch.tensor([codec.prompt()])
         with torch.inference_mode():
-            tokens = model.image_tokens(model.visual_features(pixels))
+            tokens = model.tokens_of(pixels)
             out = model.language.generate(
                 inputs_embeds=model.embed(ids, tokens).embeds,
                 do_sample=True,
