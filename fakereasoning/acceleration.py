@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -16,8 +14,6 @@ from fakereasoning.recipe import Precision
 from fdr_bench.errors import UsageError
 from fdr_bench.training.repeatable import check_device
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-"""Numbers of glibc's options, as its malloc.h has them."""
 MIXED: dict[Precision, str] = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -30,8 +26,6 @@ def accelerator(device: str, precision: Precision, *, whole: bool = False) -> Ac
     """
     check_device(device)
     kind = device.partition(":")[0]
-    if kind == "cpu":
-        keep_memory()
     if kind == "cpu" and precision == "fp16":
         raise UsageError("precision fp16 needs a GPU; use fp32 or bf16 on a processor")
     if device.startswith("cuda:"):
@@ -51,15 +45,3 @@ def plain_attention(device: str) -> AbstractContextManager[None]:
     changes.
     """
     return sdpa_kernel(SDPBackend.MATH) if device.partition(":")[0] == "cpu" else nullcontext()
-
-
-def keep_memory() -> None:
-    """Let the C library of Linux keep the large blocks that are freed, for the tensors of the next step.
-
-    Else it gives them back, and takes pages anew that the system has to zero first: with 140 images of 128 px a step of
-    the towers took half as long again. Elsewhere nothing changes.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(MMAP_THRESHOLD, 1 << 30)
-        mallopt(TRIM_THRESHOLD, (1 << 31) - 1)
