@@ -205,7 +205,7 @@ def test_the_theme_follows_the_system_until_the_reader_chooses(opened, index):
 
 def test_the_metric_switch_shows_one_heatmap_at_a_time(opened):
     shown = "return [...document.querySelectorAll('.panel')].map(panel => !panel.hidden)"
-    assert opened.execute_script(shown) == [True, False, False]
+    until(lambda: opened.execute_script(shown) == [True, False, False])  # as above
     find(opened, ".switch label:nth-of-type(3)").click()
     assert opened.execute_script(shown) == [False, False, True]
 
