@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from fdr_bench.errors import DataError
 
 SIDES = re.compile(r"\b(left|right)\b")
+"""Words that change places in a mirror image."""
 GAIN = 8.0
 """What is told back is so much louder than its weights: these move slowly beside tokens that are large, and normalised
 before they are read. Without it a tuning of 850 steps came to a twelfth of the tokens' size."""

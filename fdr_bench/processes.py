@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from fdr_bench.errors import RunError
@@ -28,12 +29,11 @@ def in_processes(
         yield from map(function, jobs)
         return
     from joblib import Parallel, delayed
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     pool = Parallel(n_jobs=workers, backend="loky", batch_size=chunk, return_as="generator")
     try:
         yield from pool(delayed(function)(job) for job in jobs)
-    except TerminatedWorkerError as error:
+    except BrokenProcessPool as error:
         raise RunError(
             f"one of {workers} processes that shared the work was killed, most often because memory ran out: {error}. "
             "Run the same command again, with less running beside it"
