@@ -55,6 +55,15 @@ def look(browser: Any, width: int, scheme: str) -> None:
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
+def visit(browser: Any, address: str) -> None:
+    """Open a page anew and wait for its scripts: a driver may answer while those have not run."""
+    loaded = "return location.href !== 'about:blank' && document.readyState === 'complete'"
+    browser.get("about:blank")
+    until(lambda: browser.execute_script("return location.href === 'about:blank'"))
+    browser.get(address)
+    until(lambda: browser.execute_script(loaded))
+
+
 def show_plot(browser: Any) -> None:
     """Scroll to the first plot until it is drawn: a page that is still being laid out moves it out of sight again."""
     scroll = "document.querySelector('.plot').scrollIntoView()"
@@ -85,8 +94,7 @@ def first_paint(browser: Any, page: Path, *, loads: int = 5) -> float:
     found = []
     entry = "return performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
     for _ in range(loads):
-        browser.get("about:blank")
-        browser.get(page.resolve().as_uri())
+        visit(browser, page.resolve().as_uri())
         until(lambda: browser.execute_script(entry) is not None)
         found.append(browser.execute_script(entry) / 1000)
     return median(found)
@@ -95,7 +103,7 @@ def first_paint(browser: Any, page: Path, *, loads: int = 5) -> float:
 def picture(browser: Any, page: Path, target: Path, *, width: int, scheme: str, height: int | None = None) -> None:
     """Write a PNG of the page from its top, the whole of it or `height` pixels."""
     look(browser, width, scheme)
-    browser.get(page.resolve().as_uri())
+    visit(browser, page.resolve().as_uri())
     if browser.find_elements("css selector", ".plot"):
         show_plot(browser)
     whole = browser.execute_script("scrollTo(0, 0); return document.documentElement.scrollHeight")

@@ -9,7 +9,7 @@ import pytest
 from fdr_bench.scoring import score_run
 from leaderboards import site
 from tests.leaderboards.boards import score, write_run
-from tests.leaderboards.chromium import CHROMEDRIVER, CHROMIUM, asked, look, show_plot, start, until
+from tests.leaderboards.chromium import CHROMEDRIVER, CHROMIUM, asked, look, show_plot, start, until, visit
 from tests.runs import make_run, read_lines, write_lines
 
 pytestmark = [
@@ -50,7 +50,7 @@ def opened(browser, index):
     """Open the board at 1400 px in light colours; what it remembers is wiped afterwards."""
     look(browser, 1400, "light")
     browser.get_log("browser"), browser.get_log("performance")
-    browser.get(index.as_uri())
+    visit(browser, index.as_uri())
     yield browser
     browser.execute_script("localStorage.clear()")
 
@@ -78,7 +78,7 @@ def test_printed_numbers_move_with_the_model_that_they_are_of(browser, tmp_path)
         name: {"detector": name.partition("@")[0], "preset": "official"} for name in ("npr@official", "univfd@official")
     }
     rows = [score(name, "acc", value, dataset="mmfr") for name, value in zip(known, (0.5, 0.4), strict=True)]
-    browser.get(site.build([write_run(tmp_path / "run", rows, models=known)], tmp_path).as_uri())
+    visit(browser, site.build([write_run(tmp_path / "run", rows, models=known)], tmp_path).as_uri())
     script = "return [...document.querySelectorAll('.overview tbody.detectors tr')].map(row => row.cells[0].innerText)"
     firsts = lambda: [cell.split("\n")[0].partition(" (")[0] for cell in browser.execute_script(script)]  # noqa: E731
     assert firsts() == ["npr@official", "printed: NPR", "univfd@official", "printed: UniFD"]
@@ -91,7 +91,7 @@ def test_ranks_sort_and_the_address_keeps_that_order(browser, tmp_path):
     path = run / "npr@scenes" / "fdr-scenes-test" / "predictions.jsonl"
     write_lines(path, [{**row, "score": 0.9 if "1_fake" in str(row["id"]) else 0.1} for row in read_lines(path)])
     score_run(run, resamples=2)
-    browser.get(site.build([run], tmp_path / "out").as_uri())
+    visit(browser, site.build([run], tmp_path / "out").as_uri())
     assert models(browser) == ["npr@scenes", "univfd@scenes"]
     head = find(browser, ".overview thead th[data-key=rank]")
     assert head.get_attribute("aria-sort") == "ascending"
@@ -103,8 +103,7 @@ def test_ranks_sort_and_the_address_keeps_that_order(browser, tmp_path):
     assert models(browser) == ["univfd@scenes", "npr@scenes"]
     address = browser.current_url
     assert "rank" in address
-    browser.get("about:blank")
-    browser.get(address)
+    visit(browser, address)
     assert models(browser) == ["univfd@scenes", "npr@scenes"]
     assert browser.execute_script(ranks) == ["2", "1"]
 
@@ -112,7 +111,7 @@ def test_ranks_sort_and_the_address_keeps_that_order(browser, tmp_path):
 def test_the_command_that_compares_follows_the_choice(browser, tmp_path):
     run = make_run(tmp_path / "run", 60, models=("npr@scenes", "univfd@scenes", "it's"), failures=0.0)
     score_run(run, resamples=2)
-    browser.get(site.build([run], tmp_path / "out").as_uri())
+    visit(browser, site.build([run], tmp_path / "out").as_uri())
     command = lambda: find(browser, "#offer code").text  # noqa: E731
     assert command().startswith("fdr-bench report runs/run --compare ") and len(command().split()) == 6
     browser.execute_script(
@@ -170,8 +169,7 @@ def test_columns_are_chosen_and_the_address_keeps_what_the_reader_set(opened, in
     find(opened, "#search").send_keys("s")
     find(opened, ".switch label:nth-of-type(2)").click()
     address = opened.current_url
-    opened.get("about:blank")
-    opened.get(address)
+    visit(opened, address)
     until(lambda: models(opened) == [ATTACK, "npr@scenes"])
     assert opened.execute_script(shown) == [key for key in everything if key != "acc"]
     assert models(opened) == [ATTACK, "npr@scenes"]  # by name, and those with an s
@@ -183,11 +181,11 @@ def test_columns_are_chosen_and_the_address_keeps_what_the_reader_set(opened, in
 
 
 def test_an_address_of_another_board_breaks_nothing(opened, index):
-    opened.get("about:blank")
-    opened.get(
-        index.as_uri() + "#sort=gone:ascending:acc&sort=set-overview:sideways:acc&hide=gone:x&show=gone:1&search=npr"
+    visit(
+        opened,
+        index.as_uri() + "#sort=gone:ascending:acc&sort=set-overview:sideways:acc&hide=gone:x&show=gone:1&search=npr",
     )
-    until(lambda: models(opened) == ["npr@scenes"])  # a browser may answer before a page's scripts have run
+    until(lambda: models(opened) == ["npr@scenes"])
     assert [entry for entry in opened.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
@@ -199,13 +197,13 @@ def test_the_theme_follows_the_system_until_the_reader_chooses(opened, index):
     assert light != dark
     find(opened, "#theme").click()
     assert opened.execute_script(ground) == light
-    opened.get(index.as_uri())
+    visit(opened, index.as_uri())
     assert opened.execute_script(ground) == light
 
 
 def test_the_metric_switch_shows_one_heatmap_at_a_time(opened):
     shown = "return [...document.querySelectorAll('.panel')].map(panel => !panel.hidden)"
-    until(lambda: opened.execute_script(shown) == [True, False, False])  # as above
+    until(lambda: opened.execute_script(shown) == [True, False, False])
     find(opened, ".switch label:nth-of-type(3)").click()
     assert opened.execute_script(shown) == [False, False, True]
 

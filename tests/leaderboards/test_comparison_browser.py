@@ -8,7 +8,7 @@ from fdr_bench.compare.comparison import Side, compare
 from fdr_bench.compare.samples import shown_sets
 from fdr_bench.scored_slices import Settings
 from leaderboards.side_by_side import write_comparison
-from tests.leaderboards.chromium import CHROMEDRIVER, CHROMIUM, asked, look, start, until
+from tests.leaderboards.chromium import CHROMEDRIVER, CHROMIUM, asked, look, start, until, visit
 from tests.leaderboards.comparisons import ATTACK, two_runs
 from tests.runs import renamed
 
@@ -52,7 +52,7 @@ def test_two_runs_are_compared_image_by_image(browser, tmp_path):
     page = write_comparison(shown_sets(found), tmp_path / "out" / "page.html", names=("monday", ATTACK))
     look(browser, 1400, "light")
     browser.get_log("browser"), browser.get_log("performance")
-    browser.get(page.as_uri())
+    visit(browser, page.as_uri())
     shown(browser, "0_real/0.png")  # the flipped ones are shown at first
     assert text(browser, "#count") == "2 of 6 images."
     assert text(browser, "#detail .outcome") == "▲ only B right"
@@ -73,8 +73,7 @@ def test_two_runs_are_compared_image_by_image(browser, tmp_path):
     shown(browser, "0_real/1.png")
     assert ATTACK in text(browser, "#detail .words")
     address = browser.current_url
-    browser.get("about:blank")
-    browser.get(address)
+    visit(browser, address)
     shown(browser, "0_real/1.png")
     assert text(browser, "#count") == "2 of 6 images."
     choose(browser, "pair", "1")  # the scorer, the same in both runs
@@ -95,7 +94,7 @@ def test_long_names_leave_a_narrow_page_as_wide_as_the_screen(browser, tmp_path)
     runs = [renamed(run, tmp_path / f"long-{run.name}", "writer", long) for run in two_runs(tmp_path)]
     found = compare(Side(runs[0], long), Side(runs[1], long), settings=Settings(100, 0.95, 0))
     page = write_comparison(shown_sets(found), tmp_path / "out" / "page.html", names=("monday", "tuesday"))
-    browser.get(page.as_uri())
+    visit(browser, page.as_uri())
     shown(browser, "0_real/0.png")
     for width in (1400, 641, 420, 320):
         look(browser, width, "light")

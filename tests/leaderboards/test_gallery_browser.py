@@ -12,7 +12,7 @@ from fdr_bench.examples import write_examples
 from leaderboards import site
 from tests.galleries import write_gallery_run
 from tests.leaderboards.boards import SETTINGS, score, write_run
-from tests.leaderboards.chromium import CHROMEDRIVER, CHROMIUM, asked, look, start, until
+from tests.leaderboards.chromium import CHROMEDRIVER, CHROMIUM, asked, look, start, until, visit
 from tests.runs import write_lines
 
 pytestmark = [
@@ -85,7 +85,7 @@ def test_filters_keys_marks_and_pictures(browser, pages):
 
     look(browser, 1400, "light")
     browser.get_log("browser"), browser.get_log("performance")
-    browser.get(pages[0].as_uri())
+    visit(browser, pages[0].as_uri())
     shown(browser, "0_real/0.png")
     loaded = "return document.images.length > 6 && [...document.images].every(each => each.naturalWidth > 0)"
     until(lambda: browser.execute_script(loaded))
@@ -113,8 +113,7 @@ def test_filters_keys_marks_and_pictures(browser, pages):
     shown(browser, "one/1_fake/2.png")
     assert ATTACK in text(browser, "#detail")
     address = browser.current_url
-    browser.get("about:blank")
-    browser.get(address)
+    visit(browser, address)
     shown(browser, "one/1_fake/2.png")
     assert text(browser, "#count") == "3 of 6 images."
     assert browser.execute_script("return window.hit") is None
@@ -127,7 +126,7 @@ def test_filters_keys_marks_and_pictures(browser, pages):
 
 def test_thousands_of_samples_cost_what_a_screenful_costs(browser, pages):
     look(browser, 1400, "light")
-    browser.get(pages[1].as_uri())
+    visit(browser, pages[1].as_uri())
     shown(browser, "00000")
     tiles = "return document.querySelectorAll('.tile').length"
     assert browser.execute_script(tiles) < 60
