@@ -28,8 +28,8 @@ if __name__ == "__main__":
 """
 
 
-def start(data, out, workers):
-    environment = {**os.environ, "BRIGHTNESS_SECONDS_AN_IMAGE": "0.003", "OMP_NUM_THREADS": "1"}
+def start(data, out, workers, seconds=0.003):
+    environment = {**os.environ, "BRIGHTNESS_SECONDS_AN_IMAGE": str(seconds), "OMP_NUM_THREADS": "1"}
     words = [sys.executable, str(data.parent / "driver.py"), str(data), str(out), PLUGIN, str(workers)]
     (data.parent / "driver.py").write_text(DRIVER)  # a file: spawned workers import the main module again
     return subprocess.Popen(words, cwd=ROOT, env={**environment, "PYTHONPATH": str(ROOT)})
@@ -82,15 +82,18 @@ def test_a_hundred_random_kills_lose_nothing_and_double_nothing(tmp_path):
 
 def test_workers_end_with_a_killed_parent(tmp_path):
     data = make_folders(tmp_path / "pictures", n=75)
-    process = start(data, tmp_path / "run", 2)
+    process = start(data, tmp_path / "run", 2, seconds=0.1)  # a quarter of a minute: it must not be over when killed
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     deadline = time.time() + 60
-    while not list((tmp_path / "run").glob("brightness/*/predictions.jsonl")) and time.time() < deadline:
+    answers = "brightness/*/predictions.jsonl"  # the file is there before the workers are, and empty
+    while not any(path.stat().st_size for path in (tmp_path / "run").glob(answers)):
+        assert process.poll() is None and time.time() < deadline
         time.sleep(0.05)
     pids = children.read_text().split()
     process.send_signal(signal.SIGKILL)
     process.wait(timeout=10)
-    assert pids
+    assert len(pids) >= 2
+    deadline = time.time() + 60
     while any(_alive(pid) for pid in pids) and time.time() < deadline:
         time.sleep(0.05)
     assert not any(_alive(pid) for pid in pids)
