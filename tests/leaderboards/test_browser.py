@@ -170,7 +170,6 @@ def test_columns_are_chosen_and_the_address_keeps_what_the_reader_set(opened, in
     find(opened, ".switch label:nth-of-type(2)").click()
     address = opened.current_url
     visit(opened, address)
-    until(lambda: models(opened) == [ATTACK, "npr@scenes"])
     assert opened.execute_script(shown) == [key for key in everything if key != "acc"]
     assert models(opened) == [ATTACK, "npr@scenes"]  # by name, and those with an s
     assert find(opened, ".overview thead th:nth-child(1)").get_attribute("aria-sort") == "ascending"
@@ -185,7 +184,7 @@ def test_an_address_of_another_board_breaks_nothing(opened, index):
         opened,
         index.as_uri() + "#sort=gone:ascending:acc&sort=set-overview:sideways:acc&hide=gone:x&show=gone:1&search=npr",
     )
-    until(lambda: models(opened) == ["npr@scenes"])
+    assert models(opened) == ["npr@scenes"]
     assert [entry for entry in opened.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
@@ -203,7 +202,7 @@ def test_the_theme_follows_the_system_until_the_reader_chooses(opened, index):
 
 def test_the_metric_switch_shows_one_heatmap_at_a_time(opened):
     shown = "return [...document.querySelectorAll('.panel')].map(panel => !panel.hidden)"
-    until(lambda: opened.execute_script(shown) == [True, False, False])
+    assert opened.execute_script(shown) == [True, False, False]
     find(opened, ".switch label:nth-of-type(3)").click()
     assert opened.execute_script(shown) == [False, False, True]
 
