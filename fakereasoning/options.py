@@ -69,6 +69,7 @@ COMMON: tuple[Callable[[Any], Any], ...] = (
     click.option("--seed", default=0, show_default=True, type=click.IntRange(0)),
     THREADS,
     DEVICE,
+    click.option("--compile", is_flag=True, help="Faster steps on a processor, after minutes of compiling; needs g++."),
     click.option("--restart", is_flag=True, help="Begin anew instead of continuing what is in --out."),
     click.option("--quiet", is_flag=True),
 )

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
 
+from fakereasoning.acceleration import compiled
 from fakereasoning.calibrating import calibrate_folder, is_calibrated, remove_outdated
 from fakereasoning.calibration import FIGURE
 from fakereasoning.config import FakeReasoningConfig, Fusion, Vision
@@ -82,6 +84,8 @@ class Plan:
     seed: int = 0
     threads: int | None = None
     device: str = "cpu"
+    compile: bool = False
+    """Have torch compile what learns (see `fakereasoning.acceleration`)."""
     resume: bool = True
     quiet: bool = False
     validation: str | None = None
@@ -135,32 +139,33 @@ def _do(
 ) -> tuple[Start, Mapping[str, Any]]:
     """Do one stage in the folder `out`; return what it leaves and its card."""
     _tell(plan, f"{stage}, {ABOUT[stage]}: {out}{', finished before' if plan.resume and (out / CARD).exists() else ''}")
-    common: dict[str, Any] = {
-        "out": out,
-        "seed": plan.seed,
-        "resume": plan.resume,
-        "threads": plan.threads,
-        "device": plan.device,
-        "max_minutes": plan.max_minutes.get(stage),
-        "quiet": plan.quiet,
-        "facts": {**facts, "kind": stage, **card_facts(start.model.config)},
-    }
-    if not isinstance(recipe, TuneRecipe):
-        samples = material.dataset.samples
-        result = (
-            train_facl(start.model, samples, recipe=recipe, kinds=material.kinds, **common)
-            if isinstance(recipe, FaclRecipe)
-            else train_words(
-                start.model, start.codec, samples, material.questions, material.shown, recipe=recipe, **common
+    with compiled(start.model, plan.device) if plan.compile else nullcontext():
+        common: dict[str, Any] = {
+            "out": out,
+            "seed": plan.seed,
+            "resume": plan.resume,
+            "threads": plan.threads,
+            "device": plan.device,
+            "max_minutes": plan.max_minutes.get(stage),
+            "quiet": plan.quiet,
+            "facts": {**facts, "kind": stage, "compiled": plan.compile, **card_facts(start.model.config)},
+        }
+        if not isinstance(recipe, TuneRecipe):
+            samples = material.dataset.samples
+            result = (
+                train_facl(start.model, samples, recipe=recipe, kinds=material.kinds, **common)
+                if isinstance(recipe, FaclRecipe)
+                else train_words(
+                    start.model, start.codec, samples, material.questions, material.shown, recipe=recipe, **common
+                )
             )
-        )
-        # The folder of a stage is whole: the next may begin with it alone.
-        start.codec.save(out)
-        return start._replace(model=result.model), result.card
-    records = material.questions if stage == "base" else [*material.told, *material.rehearsed]
-    told = {"samples": material.dataset.samples, "kinds": material.kinds, "shown": material.drawn}
-    tuned = tune(start.model, start.codec, records, recipe=recipe, **told, **common)
-    return start._replace(model=tuned.model), tuned.card
+            # The folder of a stage is whole: the next may begin with it alone.
+            start.codec.save(out)
+            return start._replace(model=result.model), result.card
+        records = material.questions if stage == "base" else [*material.told, *material.rehearsed]
+        told = {"samples": material.dataset.samples, "kinds": material.kinds, "shown": material.drawn}
+        tuned = tune(start.model, start.codec, records, recipe=recipe, **told, **common)
+        return start._replace(model=tuned.model), tuned.card
 
 
 def _calibrate(plan: Plan, validation: Dataset) -> None:
