@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import sysconfig
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +17,8 @@ from fdr_bench.errors import UsageError
 from tests.fakereasoning import small
 
 needs_compiler = pytest.mark.skipif(
-    shutil.which(os.environ.get("CXX", "g++")) is None, reason="there is no C++ compiler for torch to compile with"
+    shutil.which(os.environ.get("CXX", "g++")) is None or not Path(sysconfig.get_path("include"), "Python.h").is_file(),
+    reason="there is no C++ compiler, or no Python.h, for torch to compile with",
 )
 
 
