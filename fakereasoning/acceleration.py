@@ -58,10 +58,10 @@ def plain_attention(device: str) -> AbstractContextManager[None]:
 def compiled(model: FakeReasoning, device: str = "cpu") -> Iterator[None]:
     """Have torch compile a model's towers, their fusion and its language model's blocks for as long as they learn here.
 
-    On a processor many small operations become few, and less of the time goes into moving numbers: a step of `nano`'s
-    tuning takes two thirds of its time, once the first has taken minutes. What tracks no gradient runs as it
-    is. Last digits change, and what dropout draws. Raises `UsageError` for a GPU, for several processes, without a C++
-    compiler, and where torch cannot compile.
+    On a processor many small operations become few, and less of the time goes into moving numbers: a step of the
+    shipped weights' tuning takes two thirds of its time, once the first has taken minutes. What tracks no gradient runs
+    as it is. Last digits change, and what dropout draws. Raises `UsageError` for a GPU, for several processes, without
+    a C++ compiler, and where torch cannot compile.
     """
     if device.partition(":")[0] != "cpu":
         raise UsageError(f"--compile is for a processor, and not for {device}; leave it out")
