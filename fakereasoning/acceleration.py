@@ -97,9 +97,10 @@ def _compiled(function: Callable[..., Any], dynamic: bool) -> Callable[..., Any]
         try:
             return fast(*args, **kwargs)
         except torch._dynamo.exc.BackendCompilerFailed as error:
+            why = str(error).partition("\n\nSet TORCHDYNAMO_VERBOSE")[0].strip()  # torch's advice to its developers
             raise UsageError(
-                f"torch could not compile the model: {error}. Install a C++ compiler and Python's headers (g++ and "
-                "python3-dev on Debian), or leave out --compile"
+                "torch could not compile the model. Install a C++ compiler and Python's headers (g++ and python3-dev "
+                f"on Debian), or leave out --compile. What it said: {why}"
             ) from None
 
     return either

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import sysconfig
 from dataclasses import replace
 from pathlib import Path
@@ -102,3 +104,26 @@ def test_where_nothing_can_be_compiled_the_error_says_why(monkeypatch, device, v
     with pytest.raises(UsageError, match=said), compiled(model, device):
         pass
     assert "features" not in vars(model.clip)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the compiler that fails is a shell script")
+def test_where_the_compiler_fails_the_error_says_what_to_install_and_what_it_said(tmp_path):
+    compiler = tmp_path / "no-headers"
+    compiler.write_text("#!/bin/sh\necho Python.h: No such file or directory >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    # torch reads which compiler there is when it is imported, and remembers what it compiled before.
+    learns = (
+        "import torch\n"
+        "from fakereasoning.acceleration import compiled\n"
+        "from tests.fakereasoning import small\n"
+        "model = small.model(320)\n"
+        "with compiled(model):\n"
+        "    model.language.model(inputs_embeds=torch.randn(2, 4, model.config.width), use_cache=False)\n"
+    )
+    environment = os.environ | {"CXX": str(compiler), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "kept")}
+    command = [sys.executable, "-c", learns]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    last = ended.stderr[ended.stderr.index("fdr_bench.errors.UsageError") :]
+    assert ended.returncode == 1
+    assert "Install a C++ compiler and Python's headers (g++ and python3-dev on Debian)" in last
+    assert "No working C++ compiler" in last and "TORCHDYNAMO_VERBOSE" not in last
